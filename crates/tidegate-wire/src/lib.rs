@@ -7,8 +7,22 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")
 )]
 
+pub mod carry;
+pub mod conversation;
+mod dialects;
+pub mod event;
+mod failure;
 pub mod framing;
-
+mod loss;
+pub mod reply;
+mod target;
 mod usage;
 
+pub use dialects::{
+    Codec, Dialect, PathFacts, RenderedRequest, ReplyError, ReplyOptions, RequestError, RequestOptions,
+    StreamDecoder, StreamEncoder,
+};
+pub use failure::{CallerError, ErrorClass, FailureKind, ProviderError};
+pub use loss::{Field, Losses};
+pub use target::{ReasoningBack, TargetTraits, ThinkingStyle};
 pub use usage::Usage;
