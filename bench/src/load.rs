@@ -1,0 +1,220 @@
+//! The load generator: keep-alive HTTP/1.1 connections, each asking again as soon as it has been answered. Every answer
+//! is read to its end and checked, so that a broken proxy cannot look fast. Called by `measure`.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow, bail};
+use memchr::memmem;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::scenario::{Exchange, Expected};
+
+/// One answer may take this long before the round counts as broken.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What one read may bring.
+const READ_BYTES: usize = 32 * 1024;
+
+/// What was seen of one answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) whole: Duration,
+    pub(crate) first_byte: Duration,
+    pub(crate) reads: u32,
+}
+
+/// A connection to a contender, with what was read beyond the last answer.
+pub(crate) struct Connection {
+    socket: TcpStream,
+    buffer: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+        let socket = TcpStream::connect(address).await.context("connecting")?;
+        socket.set_nodelay(true)?;
+        Ok(Self { socket, buffer: Vec::new(), body: Vec::new() })
+    }
+
+    /// Asks once and checks the answer.
+    pub(crate) async fn ask(&mut self, exchange: &Exchange) -> anyhow::Result<Sample> {
+        tokio::time::timeout(ANSWER_TIMEOUT, async {
+            let asked = Instant::now();
+            self.socket.write_all(&exchange.request).await.context("sending the request")?;
+            self.read_answer(asked, &exchange.expected).await
+        })
+        .await
+        .context("no whole answer in time")?
+    }
+
+    /// Asks for a stream and returns when its first event is there; [`Connection::finish`] reads the rest.
+    pub(crate) async fn begin(&mut self, exchange: &Exchange) -> anyhow::Result<()> {
+        tokio::time::timeout(ANSWER_TIMEOUT, async {
+            self.socket.write_all(&exchange.request).await.context("sending the request")?;
+            while memmem::find(&self.buffer, b"data: ").is_none() {
+                self.read().await?;
+            }
+            Ok(())
+        })
+        .await
+        .context("no first event in time")?
+    }
+
+    /// Reads an answer that [`Connection::begin`] has begun to its end.
+    pub(crate) async fn finish(&mut self, exchange: &Exchange) -> anyhow::Result<Sample> {
+        tokio::time::timeout(ANSWER_TIMEOUT, self.read_answer(Instant::now(), &exchange.expected))
+            .await
+            .context("no whole answer in time")?
+    }
+
+    async fn read_answer(&mut self, asked: Instant, expected: &Expected) -> anyhow::Result<Sample> {
+        let mut reads = 0;
+        let head_length = loop {
+            if let Some(end) = memmem::find(&self.buffer, b"\r\n\r\n") {
+                break end + 4;
+            }
+            self.read().await?;
+            reads += 1;
+        };
+        let framing = framing(self.buffer.get(..head_length).unwrap_or_default())?;
+        let mut position = head_length;
+        self.body.clear();
+        let mut first_byte = None;
+        match framing.length {
+            Some(length) => {
+                while self.buffer.len() < position + length {
+                    self.read().await?;
+                    reads += 1;
+                }
+                self.body.extend_from_slice(self.buffer.get(position..position + length).unwrap_or_default());
+                position += length;
+            }
+            None => loop {
+                let Some(Chunk { data, total }) = chunk(self.buffer.get(position..).unwrap_or_default())?
+                else {
+                    self.buffer.drain(..position);
+                    position = 0;
+                    self.read().await?;
+                    reads += 1;
+                    continue;
+                };
+                let start = position + total - data - 2;
+                self.body.extend_from_slice(self.buffer.get(start..start + data).unwrap_or_default());
+                position += total;
+                first_byte.get_or_insert_with(|| asked.elapsed());
+                if data == 0 {
+                    break;
+                }
+            },
+        }
+        self.buffer.drain(..position);
+        let whole = asked.elapsed();
+        if framing.status != 200 {
+            bail!("status {}: {}", framing.status, String::from_utf8_lossy(&self.body));
+        }
+        expected.check(&self.body).map_err(|wrong| anyhow!(wrong))?;
+        if !self.buffer.is_empty() {
+            bail!("{} bytes after the end of the answer", self.buffer.len());
+        }
+        Ok(Sample { whole, first_byte: first_byte.unwrap_or(whole), reads })
+    }
+
+    async fn read(&mut self) -> anyhow::Result<()> {
+        self.buffer.reserve(READ_BYTES);
+        if self.socket.read_buf(&mut self.buffer).await.context("reading the answer")? == 0 {
+            bail!("the connection was closed before the end of the answer");
+        }
+        Ok(())
+    }
+}
+
+/// Opens this many connections and asks once on each, so that pools are filled before anything is measured.
+pub(crate) async fn warm_up(
+    address: SocketAddr,
+    exchange: &Exchange,
+    count: usize,
+) -> anyhow::Result<Vec<Connection>> {
+    let mut tasks = JoinSet::new();
+    for _ in 0..count {
+        let exchange = exchange.clone();
+        tasks.spawn(async move {
+            let mut connection = Connection::open(address).await?;
+            for _ in 0..2 {
+                connection.ask(&exchange).await?;
+            }
+            anyhow::Ok(connection)
+        });
+    }
+    tasks.join_all().await.into_iter().collect()
+}
+
+/// Asks on every connection, over and over, until the time is up; the last answers are awaited and counted.
+pub(crate) async fn closed_loop(
+    connections: Vec<Connection>,
+    exchange: &Exchange,
+    length: Duration,
+) -> anyhow::Result<(Vec<Connection>, Vec<Sample>)> {
+    let end = Instant::now() + length;
+    let mut tasks = JoinSet::new();
+    for mut connection in connections {
+        let exchange = exchange.clone();
+        tasks.spawn(async move {
+            let mut samples = Vec::new();
+            while Instant::now() < end {
+                samples.push(connection.ask(&exchange).await?);
+            }
+            anyhow::Ok((connection, samples))
+        });
+    }
+    let mut kept = Vec::new();
+    let mut all = Vec::new();
+    for outcome in tasks.join_all().await {
+        let (connection, samples) = outcome?;
+        kept.push(connection);
+        all.extend(samples);
+    }
+    Ok((kept, all))
+}
+
+struct Framing {
+    status: u16,
+    /// `None` means chunks.
+    length: Option<usize>,
+}
+
+fn framing(head: &[u8]) -> anyhow::Result<Framing> {
+    let head = std::str::from_utf8(head).context("a head that is not text")?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status")?;
+    let field = |wanted: &str| {
+        head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case(wanted).then(|| value.trim())
+        })
+    };
+    if let Some(length) = field("content-length") {
+        return Ok(Framing { status, length: Some(length.parse().context("content-length")?) });
+    }
+    if field("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
+        return Ok(Framing { status, length: None });
+    }
+    bail!("an answer with neither a length nor chunks: {head}")
+}
+
+struct Chunk {
+    data: usize,
+    /// Bytes of the chunk with its size line and its closing line break.
+    total: usize,
+}
+
+fn chunk(bytes: &[u8]) -> anyhow::Result<Option<Chunk>> {
+    let Some(line) = memmem::find(bytes, b"\r\n") else { return Ok(None) };
+    let size = std::str::from_utf8(bytes.get(..line).unwrap_or_default()).context("a chunk size")?;
+    let size = size.split(';').next().unwrap_or_default().trim();
+    let data = usize::from_str_radix(size, 16).context("a chunk size")?;
+    let total = line + 2 + data + 2;
+    Ok((bytes.len() >= total).then_some(Chunk { data, total }))
+}
