@@ -1,1 +1,26 @@
-//! Placeholder.
+//! What to do: facts and a time in, decisions out.
+//!
+//! Pure: no clock, no sockets, no runtime. Times are durations since some fixed moment of the caller's choosing, so that
+//! whole days of outages run in virtual time in a test. The gateway's `plan` and `attempt` stations call it.
+
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")
+)]
+
+mod backoff;
+mod breaker;
+mod choice;
+mod course;
+mod retry_budget;
+mod rules;
+
+pub use backoff::Backoff;
+pub use breaker::{Breaker, BreakerSettings, BreakerState};
+pub use choice::{order_by_weight, pick_key};
+pub use course::{Candidate, Course, CourseSettings, FailureFacts, Readiness, Step};
+pub use retry_budget::{RetryBudget, is_retry_allowed};
+pub use rules::{HealthEffect, NextTarget, Rule, SameTarget, rule};
+
+/// A moment, as the time since the gateway started. Monotonic.
+pub type Moment = std::time::Duration;

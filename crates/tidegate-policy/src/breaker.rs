@@ -1,0 +1,247 @@
+//! The breaker of one target: closed while it works, open while it does not, half-open while a probe finds out.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::Moment;
+
+/// When a breaker opens, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BreakerSettings {
+    /// So many failures in a row open it.
+    pub run: u32,
+    /// Over this time the share of failures is watched.
+    pub window: Duration,
+    /// With at least so many outcomes in the window …
+    pub least_outcomes: usize,
+    /// … this share of failures, in percent, opens it.
+    pub failure_percent: usize,
+    /// How long it stays open the first time; each failed probe doubles it.
+    pub shortest_open: Duration,
+    /// How long it stays open at most, so that traffic returns soon after a recovery.
+    pub longest_open: Duration,
+    /// Probes in flight at a time while half-open.
+    pub probes: u32,
+}
+
+impl Default for BreakerSettings {
+    fn default() -> Self {
+        Self {
+            run: 5,
+            window: Duration::from_secs(10),
+            least_outcomes: 20,
+            failure_percent: 50,
+            shortest_open: Duration::from_secs(1),
+            longest_open: Duration::from_secs(4),
+            probes: 1,
+        }
+    }
+}
+
+/// The most outcomes remembered: beyond it the window is shorter than its time, which still is a fair sample.
+const MOST_OUTCOMES: usize = 256;
+
+/// Whether a target may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerState {
+    /// Yes.
+    Closed,
+    /// No, until then.
+    Open {
+        /// When a probe may go.
+        until: Moment,
+    },
+    /// By a probe only.
+    HalfOpen,
+}
+
+/// One target's breaker.
+#[derive(Debug, Clone)]
+pub struct Breaker {
+    settings: BreakerSettings,
+    outcomes: VecDeque<(Moment, bool)>,
+    failures_in_window: usize,
+    run: u32,
+    open: Option<Opened>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Opened {
+    until: Moment,
+    lasted: Duration,
+    probes_in_flight: u32,
+    probed_at: Moment,
+}
+
+impl Breaker {
+    /// A closed breaker.
+    pub fn new(settings: BreakerSettings) -> Self {
+        Self { settings, outcomes: VecDeque::new(), failures_in_window: 0, run: 0, open: None }
+    }
+
+    /// Its state at this moment.
+    pub fn state(&self, now: Moment) -> BreakerState {
+        match self.open {
+            None => BreakerState::Closed,
+            Some(open) if now < open.until => BreakerState::Open { until: open.until },
+            Some(_) => BreakerState::HalfOpen,
+        }
+    }
+
+    /// Whether the target may be asked now, without asking.
+    pub fn is_ready(&self, now: Moment) -> bool {
+        self.open.is_none_or(|open| now >= open.until && self.has_free_probe(open, now))
+    }
+
+    /// Says that the target is asked now. Takes a probe's place while half-open.
+    pub fn begin(&mut self, now: Moment) {
+        if let Some(open) = &mut self.open
+            && now >= open.until
+        {
+            open.probes_in_flight = open.probes_in_flight.saturating_add(1);
+            open.probed_at = now;
+        }
+    }
+
+    /// The target answered.
+    pub fn succeed(&mut self, now: Moment) {
+        self.run = 0;
+        if self.open.take().is_some() {
+            // What failed before the recovery says nothing about the time after it.
+            self.outcomes.clear();
+            self.failures_in_window = 0;
+        }
+        self.note(now, false);
+    }
+
+    /// The target failed, in a way that counts.
+    pub fn fail(&mut self, now: Moment) {
+        self.run = self.run.saturating_add(1);
+        self.note(now, true);
+        let is_too_bad = self.is_too_bad();
+        match &mut self.open {
+            // Calls that began before the breaker opened still come back; they say nothing new.
+            Some(open) if now < open.until => {}
+            Some(open) => {
+                let lasted = open.lasted.saturating_mul(2).min(self.settings.longest_open);
+                *open = Opened { until: now + lasted, lasted, probes_in_flight: 0, probed_at: now };
+            }
+            None if is_too_bad => {
+                let lasted = self.settings.shortest_open;
+                self.open = Some(Opened { until: now + lasted, lasted, probes_in_flight: 0, probed_at: now });
+            }
+            None => {}
+        }
+    }
+
+    /// An attempt ended without saying anything about the target (the caller hung up, the request was bad).
+    pub fn abandon(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.probes_in_flight = open.probes_in_flight.saturating_sub(1);
+        }
+    }
+
+    /// How bad the target is, for choosing the least bad when none is ready: the moment from which it may be probed.
+    pub fn ready_at(&self) -> Moment {
+        self.open.map_or(Moment::ZERO, |open| open.until)
+    }
+
+    /// A probe that never came back does not block its place for ever.
+    fn has_free_probe(&self, open: Opened, now: Moment) -> bool {
+        open.probes_in_flight < self.settings.probes
+            || now >= open.probed_at + self.settings.longest_open.saturating_mul(2)
+    }
+
+    fn note(&mut self, now: Moment, failed: bool) {
+        self.outcomes.push_back((now, failed));
+        self.failures_in_window += usize::from(failed);
+        while let Some(&(at, failed)) = self.outcomes.front() {
+            if self.outcomes.len() <= MOST_OUTCOMES && at + self.settings.window >= now {
+                break;
+            }
+            self.outcomes.pop_front();
+            self.failures_in_window -= usize::from(failed);
+        }
+    }
+
+    fn is_too_bad(&self) -> bool {
+        self.run >= self.settings.run
+            || (self.outcomes.len() >= self.settings.least_outcomes
+                && self.failures_in_window * 100 >= self.outcomes.len() * self.settings.failure_percent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(milliseconds: u64) -> Moment {
+        Moment::from_millis(milliseconds)
+    }
+
+    fn opened() -> Breaker {
+        let mut breaker = Breaker::new(BreakerSettings::default());
+        for _ in 0..5 {
+            assert!(breaker.is_ready(at(0)));
+            breaker.fail(at(0));
+        }
+        breaker
+    }
+
+    #[test]
+    fn a_run_of_failures_opens_it_and_a_good_probe_closes_it() {
+        let mut breaker = opened();
+        assert_eq!(breaker.state(at(999)), BreakerState::Open { until: at(1000) });
+        assert!(!breaker.is_ready(at(999)));
+        assert!(breaker.is_ready(at(1000)));
+        breaker.begin(at(1000));
+        assert!(!breaker.is_ready(at(1001)), "one probe at a time");
+        breaker.succeed(at(1100));
+        assert_eq!(breaker.state(at(1100)), BreakerState::Closed);
+        breaker.fail(at(1200));
+        assert_eq!(breaker.state(at(1200)), BreakerState::Closed, "the past is forgotten");
+    }
+
+    #[test]
+    fn failed_probes_double_the_time_up_to_the_longest() {
+        let mut breaker = opened();
+        let mut now = at(1000);
+        for expected in [2000, 4000, 4000] {
+            breaker.begin(now);
+            breaker.fail(now);
+            assert_eq!(breaker.state(now), BreakerState::Open { until: now + at(expected) });
+            now += at(expected);
+        }
+    }
+
+    #[test]
+    fn half_of_the_outcomes_failing_opens_it_without_a_run() {
+        let mut breaker = Breaker::new(BreakerSettings::default());
+        for step in 0..20 {
+            assert_eq!(breaker.state(at(step)), BreakerState::Closed);
+            if step % 2 == 0 { breaker.succeed(at(step)) } else { breaker.fail(at(step)) }
+        }
+        assert_ne!(breaker.state(at(20)), BreakerState::Closed);
+    }
+
+    #[test]
+    fn failures_older_than_the_window_do_not_count() {
+        let mut breaker = Breaker::new(BreakerSettings::default());
+        for step in 0..40 {
+            breaker.succeed(at(step * 6_000));
+            breaker.fail(at(step * 6_000));
+        }
+        assert_eq!(breaker.state(at(40 * 6_000)), BreakerState::Closed);
+    }
+
+    #[test]
+    fn a_probe_that_was_abandoned_or_never_came_back_frees_its_place() {
+        let mut breaker = opened();
+        breaker.begin(at(1000));
+        breaker.abandon();
+        assert!(breaker.is_ready(at(1001)));
+        breaker.begin(at(1001));
+        assert!(!breaker.is_ready(at(5000)));
+        assert!(breaker.is_ready(at(1001 + 8000)));
+    }
+}
