@@ -13,8 +13,12 @@ mod dialects;
 pub mod event;
 mod failure;
 pub mod framing;
+pub mod json;
 mod loss;
 pub mod reply;
+pub mod splice;
+#[cfg(test)]
+mod splice_tests;
 mod target;
 mod usage;
 
