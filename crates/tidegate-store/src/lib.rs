@@ -1,1 +1,21 @@
-//! Placeholder.
+//! What lasts. The only crate with SQL: other crates hand over values and ask questions, and never see a query.
+//!
+//! - [`Store`] opens the data directory, brings its schema up to date and answers reports.
+//! - [`LedgerWriter`] takes one [`LedgerEntry`] a call, off the request path, and never loses one while the process lives.
+
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")
+)]
+
+mod error;
+mod ledger;
+mod queries;
+mod store;
+
+pub use error::StoreError;
+pub use ledger::{
+    Attempt, CacheState, CallId, CallsQuery, CloseReport, GroupBy, LedgerClosed, LedgerEntry, LedgerOptions,
+    LedgerStatus, LedgerWriter, NoSeat, Outcome, Seat, TagError, Tags, Text, UsageQuery, UsageRow,
+};
+pub use store::Store;

@@ -1,0 +1,123 @@
+//! What the ledger costs: CPU per entry, all in, and the time to open a data directory. Run it in a release build when
+//! the writer or the insert statements change: `cargo run --release -p tidegate-store --example ledger_cost`.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tidegate_store::{Attempt, CallId, LedgerEntry, LedgerOptions, Outcome, Store, Tags, Text};
+use tidegate_wire::Usage;
+
+const ENTRIES: u32 = 300_000;
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let directory = std::env::temp_dir().join(format!("tidegate-ledger-cost-{}", std::process::id()));
+    let started = Instant::now();
+    let store = Store::open(&directory).await.unwrap();
+    println!("open a new directory:       {:?}", started.elapsed());
+    store.close().await;
+    let started = Instant::now();
+    let store = Store::open(&directory).await.unwrap();
+    let ledger = store.ledger(LedgerOptions::default()).await.unwrap();
+    println!("open an existing one:       {:?}", started.elapsed());
+    println!("resident memory, idle:      {} KiB", resident_kib());
+
+    let names: [Arc<str>; 5] = [
+        "fast",
+        "openai",
+        "gpt-5-mini",
+        "openai/gpt-5-mini",
+        r#"{"input":250,"cache_read":25,"output":2000}"#,
+    ]
+    .map(Arc::from);
+    for per_second in [1_000_u32, 20_000] {
+        let count = if per_second < 10_000 { 5 * per_second } else { ENTRIES };
+        let before = cpu_seconds();
+        let started = Instant::now();
+        for number in 0..count {
+            ledger.reserve().unwrap().record(entry(&names, number));
+            if number % (per_second / 1_000).max(1) == 0 {
+                let due = started + Duration::from_secs(1) * number / per_second;
+                tokio::time::sleep_until(due.into()).await;
+            }
+        }
+        ledger.flush().await.unwrap();
+        let spent = cpu_seconds() - before;
+        println!(
+            "at {per_second} a second: {:.2} µs of CPU an entry ({count} entries in {:?}, the pacing's timers included)",
+            spent * 1e6 / f64::from(count),
+            started.elapsed()
+        );
+    }
+    let before = cpu_seconds();
+    let mut batch = 0;
+    for number in 0..ENTRIES {
+        ledger.reserve().unwrap().record(entry(&names, number));
+        batch += 1;
+        if batch == 1_000 {
+            ledger.flush().await.unwrap();
+            batch = 0;
+        }
+    }
+    ledger.flush().await.unwrap();
+    println!(
+        "unpaced, by thousands: {:.2} µs of CPU an entry",
+        (cpu_seconds() - before) * 1e6 / f64::from(ENTRIES)
+    );
+    println!("resident memory, after:     {} KiB", resident_kib());
+    let report = ledger.close(Duration::from_secs(10)).await;
+    let size = std::fs::metadata(directory.join("tidegate.db")).unwrap().len();
+    println!(
+        "{report:?}, {} bytes an entry, {} bytes an entry in memory",
+        size / report.written,
+        size_of::<LedgerEntry>()
+    );
+    store.close().await;
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+fn entry([model, provider, upstream, target, prices]: &[Arc<str>; 5], number: u32) -> LedgerEntry {
+    let mut tags = Tags::default();
+    tags.insert("team", "search").unwrap();
+    LedgerEntry {
+        duration_us: u64::from(number),
+        time_to_first_token_us: Some(200_000),
+        model: Some(model.into()),
+        provider: Some(provider.into()),
+        upstream_model: Some(upstream.into()),
+        key_label: Some(Text::from("openai#1")),
+        outcome: Outcome::Answered,
+        status: Some(200),
+        finish_reason: Some("stop".into()),
+        usage: Usage { input: 812, output: 66, ..Usage::default() },
+        cost_nanodollars: Some(334_000),
+        prices: Some(prices.into()),
+        tags,
+        attempts: vec![Attempt {
+            target: target.into(),
+            failure: None,
+            status: Some(200),
+            duration_us: 812_345,
+        }],
+        bytes_in: 900,
+        bytes_out: 1_200,
+        ..LedgerEntry::new(CallId::now(), "openai-chat", "chat")
+    }
+}
+
+/// The CPU time of this process, user and system together, by Linux's account (hundredths of a second).
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

@@ -1,0 +1,13 @@
+//! The ledger: the durable list of calls. One entry a call, exactly once.
+
+mod entry;
+mod reports;
+mod tags;
+mod text;
+mod writer;
+
+pub use entry::{Attempt, CacheState, CallId, LedgerEntry, Outcome};
+pub use reports::{CallsQuery, GroupBy, UsageQuery, UsageRow};
+pub use tags::{TagError, Tags};
+pub use text::Text;
+pub use writer::{CloseReport, LedgerClosed, LedgerOptions, LedgerStatus, LedgerWriter, NoSeat, Seat};

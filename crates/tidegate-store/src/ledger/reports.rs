@@ -1,0 +1,132 @@
+//! Questions to the ledger and their answers. Asked by `tidegate usage`, the admin API and tests, through
+//! [`Store`](crate::Store).
+
+use jiff::Timestamp;
+use tidegate_wire::Usage;
+
+use super::Text;
+
+/// A report is read by people: more groups than this are cut, the cheapest first.
+const DEFAULT_GROUPS: u32 = 1000;
+
+/// What a usage report is to contain.
+#[derive(Debug, Clone)]
+pub struct UsageQuery {
+    /// What the rows stand for.
+    pub group_by: GroupBy,
+    /// Calls that began at this moment or later.
+    pub since: Option<Timestamp>,
+    /// Calls that began before this moment.
+    pub until: Option<Timestamp>,
+    /// At most so many rows.
+    pub limit: u32,
+}
+
+impl UsageQuery {
+    /// A report of everything, by this.
+    pub fn by(group_by: GroupBy) -> Self {
+        Self { group_by, since: None, until: None, limit: DEFAULT_GROUPS }
+    }
+
+    /// Only calls that began at this moment or later.
+    #[must_use]
+    pub fn since(mut self, since: Timestamp) -> Self {
+        self.since = Some(since);
+        self
+    }
+}
+
+/// What a report's rows stand for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupBy {
+    /// One row with everything.
+    All,
+    /// The model by the name that callers used.
+    Model,
+    /// `provider/upstream-model`.
+    Target,
+    /// The provider.
+    Provider,
+    /// The caller's key.
+    Key,
+    /// The team of the caller's key.
+    Team,
+    /// The end user that the caller named.
+    EndUser,
+    /// The kind of failure, or else the outcome.
+    Outcome,
+    /// The value of a tag.
+    Tag(Text),
+    /// The hour, in UTC.
+    Hour,
+    /// The day, in UTC.
+    Day,
+}
+
+/// One row of a usage report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageRow {
+    /// What the row stands for; `None` gathers the calls that have no such thing (no such tag, no target reached). Hours
+    /// and days are written as `2026-01-31T13:00Z` and `2026-01-31`.
+    pub name: Option<String>,
+    /// All calls, however they ended.
+    pub calls: u64,
+    /// Calls whose caller got the whole answer.
+    pub answered: u64,
+    /// Calls that failed at every target, or whose stream broke.
+    pub failed: u64,
+    /// Calls that Tidegate itself refused.
+    pub refused: u64,
+    /// Calls whose caller hung up.
+    pub cancelled: u64,
+    /// What they used, in sum.
+    pub usage: Usage,
+    /// What they cost, in sum, as far as prices were known.
+    pub cost_nanodollars: u64,
+    /// How many calls used something whose price is not known.
+    pub unpriced: u64,
+    /// The mean of the calls' durations.
+    pub average_duration_us: u64,
+    /// The longest call.
+    pub longest_duration_us: u64,
+    /// The mean of the times to the first token, of the calls that came so far.
+    pub average_time_to_first_token_us: Option<u64>,
+}
+
+impl UsageRow {
+    /// Turns the milliseconds by which the database names hours and days into something to read.
+    pub(crate) fn with_readable_time(mut self, group_by: &GroupBy) -> Self {
+        let format = match group_by {
+            GroupBy::Hour => "%Y-%m-%dT%H:%MZ",
+            GroupBy::Day => "%Y-%m-%d",
+            _ => return self,
+        };
+        if let Some(moment) = self
+            .name
+            .as_deref()
+            .and_then(|name| name.parse().ok())
+            .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+        {
+            self.name = Some(moment.strftime(format).to_string());
+        }
+        self
+    }
+}
+
+/// Which calls to list, the newest first.
+#[derive(Debug, Clone)]
+pub struct CallsQuery {
+    /// Calls that began at this moment or later.
+    pub since: Option<Timestamp>,
+    /// Calls that began before this moment.
+    pub until: Option<Timestamp>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+impl CallsQuery {
+    /// The newest calls.
+    pub fn latest(limit: u32) -> Self {
+        Self { since: None, until: None, limit }
+    }
+}

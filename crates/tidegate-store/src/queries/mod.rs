@@ -1,0 +1,3 @@
+//! All SQL, one file a table. Only this crate's ledger and store call here.
+
+pub(crate) mod calls;
