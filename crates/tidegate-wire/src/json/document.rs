@@ -5,7 +5,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::error::{JsonError, Problem};
-use super::scan::{Kind, Scanner, Span, check_utf8};
+use super::scan::{Kind, Reason, Scanner, Span, Stop, check_utf8};
 use super::value::{Key, Value};
 
 /// The most members the object may have. The widest request schema has about forty; a place is noted for each, so that
@@ -98,17 +98,28 @@ impl Document {
 
 /// Reads one object that makes up the whole text, which must be UTF-8.
 pub(crate) fn read_members(text: &[u8]) -> Result<MemberList, JsonError> {
-    let mut members = MemberList::new();
     let mut scanner = Scanner::new(text);
-    scanner.enter(b'{', "a JSON object")?;
+    let mut members = MemberList::new();
+    match read_into(&mut scanner, &mut members) {
+        Ok(None) => Ok(members),
+        Ok(Some(excess)) => {
+            Err(JsonError::at(text, excess.start, Problem::TooManyMembers { limit: MAX_MEMBERS }))
+        }
+        Err(stop) => Err(scanner.explain(stop)),
+    }
+}
+
+/// Gives the key of the first member that is one too many.
+fn read_into(scanner: &mut Scanner<'_>, members: &mut MemberList) -> Result<Option<Span>, Stop> {
+    scanner.enter(b'{', &Reason::Expected("a JSON object"))?;
     while scanner.has_item(members.is_empty(), b'}')? {
         let key = scanner.key()?;
         if members.len() == MAX_MEMBERS {
-            return Err(JsonError::at(text, key.start, Problem::TooManyMembers { limit: MAX_MEMBERS }));
+            return Ok(Some(key));
         }
         let (kind, value) = scanner.value()?;
         members.push(Member { key, value, kind });
     }
     scanner.end()?;
-    Ok(members)
+    Ok(None)
 }

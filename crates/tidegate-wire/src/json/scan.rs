@@ -51,11 +51,15 @@ impl Span {
 
 /// Checks that `text` is one JSON value of any kind and nothing else.
 pub fn validate(text: &[u8]) -> Result<Kind, JsonError> {
+    only_value(text).map(|(kind, _)| kind)
+}
+
+/// The one value that makes up a text.
+pub(super) fn only_value(text: &[u8]) -> Result<(Kind, Span), JsonError> {
     check_utf8(text)?;
     let mut scanner = Scanner::new(text);
-    let (kind, _) = scanner.value()?;
-    scanner.end()?;
-    Ok(kind)
+    let value = scanner.value().and_then(|value| scanner.end().map(|()| value));
+    value.map_err(|stop| scanner.explain(stop))
 }
 
 pub(super) fn check_utf8(text: &[u8]) -> Result<(), JsonError> {
@@ -64,6 +68,15 @@ pub(super) fn check_utf8(text: &[u8]) -> Result<(), JsonError> {
     }
     let offset = str::from_utf8(text).map_or_else(|error| error.valid_up_to(), str::len);
     Err(JsonError::at(text, offset, Problem::NotUtf8))
+}
+
+/// Why the scanner stopped: one word wide, so that results travel in registers. `Scanner::explain` makes it an error.
+pub(super) type Stop = &'static Reason;
+
+#[derive(Debug)]
+pub(super) enum Reason {
+    Expected(&'static str),
+    TooDeep,
 }
 
 /// A place in a text, and the containers around it.
@@ -82,17 +95,16 @@ impl<'a> Scanner<'a> {
     }
 
     /// Steps over `{` or `[`, if that is what comes; for readers that visit what is inside one by one.
-    pub(super) fn enter(&mut self, opening: u8, expected: &'static str) -> Result<(), JsonError> {
+    pub(super) fn enter(&mut self, opening: u8, expected: Stop) -> Result<(), Stop> {
         self.skip_whitespace();
         if self.peek() != Some(opening) {
-            return Err(self.unexpected(expected));
+            return Err(expected);
         }
-        self.position += 1;
         self.open(opening == b'{')
     }
 
     /// Whether another item follows in the container that was entered; steps over the comma or the closing bracket.
-    pub(super) fn has_item(&mut self, is_first: bool, closing: u8) -> Result<bool, JsonError> {
+    pub(super) fn has_item(&mut self, is_first: bool, closing: u8) -> Result<bool, Stop> {
         self.skip_whitespace();
         match self.peek() {
             Some(byte) if byte == closing => {
@@ -105,29 +117,33 @@ impl<'a> Scanner<'a> {
                 Ok(true)
             }
             _ if is_first => Ok(true),
-            _ => Err(self.unexpected(if closing == b'}' { "`,` or `}`" } else { "`,` or `]`" })),
+            _ => Err(if closing == b'}' {
+                &Reason::Expected("`,` or `}`")
+            } else {
+                &Reason::Expected("`,` or `]`")
+            }),
         }
     }
 
     /// Steps over a key and its colon; gives the key with its quotes.
-    pub(super) fn key(&mut self) -> Result<Span, JsonError> {
+    pub(super) fn key(&mut self) -> Result<Span, Stop> {
         self.skip_whitespace();
         let start = self.position;
         if self.peek() != Some(b'"') {
-            return Err(self.unexpected("a member name in double quotes"));
+            return Err(&Reason::Expected("a member name in double quotes"));
         }
         self.skip_string()?;
         let span = Span { start, end: self.position };
         self.skip_whitespace();
         if self.peek() != Some(b':') {
-            return Err(self.unexpected("`:` after the member name"));
+            return Err(&Reason::Expected("`:` after the member name"));
         }
         self.position += 1;
         Ok(span)
     }
 
     /// Steps over a value of any kind, with all that is within it.
-    pub(super) fn value(&mut self) -> Result<(Kind, Span), JsonError> {
+    pub(super) fn value(&mut self) -> Result<(Kind, Span), Stop> {
         self.skip_whitespace();
         let start = self.position;
         let outer_depth = self.depth;
@@ -151,35 +167,39 @@ impl<'a> Scanner<'a> {
     }
 
     /// Nothing but whitespace may follow.
-    pub(super) fn end(&mut self) -> Result<(), JsonError> {
+    pub(super) fn end(&mut self) -> Result<(), Stop> {
         self.skip_whitespace();
-        if self.position < self.text.len() { Err(self.unexpected("the end of the text")) } else { Ok(()) }
+        if self.position < self.text.len() { Err(&Reason::Expected("the end of the text")) } else { Ok(()) }
+    }
+
+    /// The error for a stop: it is always here, at the scanner's place, that something is wrong.
+    #[cold]
+    pub(super) fn explain(&self, stop: Stop) -> JsonError {
+        match stop {
+            Reason::Expected(expected) => JsonError::unexpected(self.text, self.position, expected),
+            Reason::TooDeep => JsonError::at(self.text, self.position, Problem::TooDeep { limit: MAX_DEPTH }),
+        }
     }
 
     /// Steps over a value without parts, or over the opening bracket of one with parts.
-    fn begin_value(&mut self) -> Result<Kind, JsonError> {
+    fn begin_value(&mut self) -> Result<Kind, Stop> {
         match self.peek() {
             Some(b'"') => self.skip_string().map(|()| Kind::String),
-            Some(b'{') => {
-                self.position += 1;
-                self.open(true).map(|()| Kind::Object)
-            }
-            Some(b'[') => {
-                self.position += 1;
-                self.open(false).map(|()| Kind::Array)
-            }
+            Some(b'{') => self.open(true).map(|()| Kind::Object),
+            Some(b'[') => self.open(false).map(|()| Kind::Array),
             Some(b'-' | b'0'..=b'9') => self.skip_number().map(|()| Kind::Number),
-            Some(b't') => self.skip_word(b"true", "`true`").map(|()| Kind::Boolean),
-            Some(b'f') => self.skip_word(b"false", "`false`").map(|()| Kind::Boolean),
-            Some(b'n') => self.skip_word(b"null", "`null`").map(|()| Kind::Null),
-            _ => Err(self.unexpected("a value")),
+            Some(b't') => self.skip_word(b"true", &Reason::Expected("`true`")).map(|()| Kind::Boolean),
+            Some(b'f') => self.skip_word(b"false", &Reason::Expected("`false`")).map(|()| Kind::Boolean),
+            Some(b'n') => self.skip_word(b"null", &Reason::Expected("`null`")).map(|()| Kind::Null),
+            _ => Err(&Reason::Expected("a value")),
         }
     }
 
-    fn open(&mut self, is_object: bool) -> Result<(), JsonError> {
+    fn open(&mut self, is_object: bool) -> Result<(), Stop> {
         if self.depth == MAX_DEPTH {
-            return Err(JsonError::at(self.text, self.position - 1, Problem::TooDeep { limit: MAX_DEPTH }));
+            return Err(&Reason::TooDeep);
         }
+        self.position += 1;
         self.depth += 1;
         self.containers = self.containers << 1 | u128::from(is_object);
         Ok(())
@@ -190,7 +210,7 @@ impl<'a> Scanner<'a> {
         self.containers >>= 1;
     }
 
-    fn skip_string(&mut self) -> Result<(), JsonError> {
+    fn skip_string(&mut self) -> Result<(), Stop> {
         self.position += 1;
         loop {
             self.position = find_special(self.text, self.position);
@@ -201,14 +221,16 @@ impl<'a> Scanner<'a> {
                 }
                 Some(b'\\') => self.skip_escape()?,
                 Some(_) => {
-                    return Err(self.unexpected("an escape, as control characters may not stand in a string"));
+                    return Err(&Reason::Expected(
+                        "an escape, as control characters may not stand in a string",
+                    ));
                 }
-                None => return Err(self.unexpected("a closing double quote")),
+                None => return Err(&Reason::Expected("a closing double quote")),
             }
         }
     }
 
-    fn skip_escape(&mut self) -> Result<(), JsonError> {
+    fn skip_escape(&mut self) -> Result<(), Stop> {
         self.position += 1;
         match self.peek() {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.position += 1,
@@ -216,17 +238,17 @@ impl<'a> Scanner<'a> {
                 for _ in 0..4 {
                     self.position += 1;
                     if !self.peek().is_some_and(|byte| byte.is_ascii_hexdigit()) {
-                        return Err(self.unexpected("four hexadecimal digits after `\\u`"));
+                        return Err(&Reason::Expected("four hexadecimal digits after `\\u`"));
                     }
                 }
                 self.position += 1;
             }
-            _ => return Err(self.unexpected("one of `\"\\/bfnrtu` after the backslash")),
+            _ => return Err(&Reason::Expected("one of `\"\\/bfnrtu` after the backslash")),
         }
         Ok(())
     }
 
-    fn skip_number(&mut self) -> Result<(), JsonError> {
+    fn skip_number(&mut self) -> Result<(), Stop> {
         if self.peek() == Some(b'-') {
             self.position += 1;
         }
@@ -249,17 +271,17 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn skip_digits(&mut self) -> Result<(), JsonError> {
+    fn skip_digits(&mut self) -> Result<(), Stop> {
         let start = self.position;
         while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
             self.position += 1;
         }
-        if self.position == start { Err(self.unexpected("a digit")) } else { Ok(()) }
+        if self.position == start { Err(&Reason::Expected("a digit")) } else { Ok(()) }
     }
 
-    fn skip_word(&mut self, word: &[u8], expected: &'static str) -> Result<(), JsonError> {
+    fn skip_word(&mut self, word: &[u8], expected: Stop) -> Result<(), Stop> {
         if !self.text.get(self.position..).is_some_and(|rest| rest.starts_with(word)) {
-            return Err(self.unexpected(expected));
+            return Err(expected);
         }
         self.position += word.len();
         Ok(())
@@ -275,11 +297,6 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn peek(&self) -> Option<u8> {
         self.text.get(self.position).copied()
-    }
-
-    #[cold]
-    fn unexpected(&self, expected: &'static str) -> JsonError {
-        JsonError::unexpected(self.text, self.position, expected)
     }
 }
 

@@ -94,6 +94,15 @@ fn of_duplicate_keys_the_last_counts_and_all_are_reported() {
 }
 
 #[test]
+fn a_name_is_compared_by_its_meaning_not_by_its_spelling() {
+    let document = Document::parse(Bytes::from_static(br#"{"a\\b":1,"a\\\\b":2,"\u0063":3}"#)).unwrap();
+    let cases = [("a\\b", Some(1)), ("a\\\\b", Some(2)), ("c", Some(3)), ("\\u0063", None), ("a", None)];
+    for (name, expected) in cases {
+        assert_eq!(document.get(name).and_then(Value::as_u64), expected, "{name}");
+    }
+}
+
+#[test]
 fn half_a_surrogate_pair_becomes_the_replacement_character() {
     let cases = [
         (r#""\ud83d""#, "\u{fffd}"),

@@ -4,11 +4,12 @@
 //! another kind, is `None`. Each descent scans the value again, which is cheap for what requests are asked about.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use serde::Deserialize;
 
 use super::error::JsonError;
-use super::scan::{Kind, Scanner, check_utf8};
+use super::scan::{Kind, Reason, Scanner, only_value};
 use super::text::decode_string;
 
 /// One value: its kind and its bytes.
@@ -25,10 +26,7 @@ impl<'a> Value<'a> {
 
     /// Checks a whole text that is one value of any kind.
     pub fn parse(text: &'a [u8]) -> Result<Self, JsonError> {
-        check_utf8(text)?;
-        let mut scanner = Scanner::new(text);
-        let (kind, span) = scanner.value()?;
-        scanner.end()?;
+        let (kind, span) = only_value(text)?;
         Ok(Self { kind, text: span.of(text) })
     }
 
@@ -111,8 +109,13 @@ impl<'a> Key<'a> {
     /// Whether it is that name, however it is escaped.
     pub fn is(self, name: &str) -> bool {
         let written = self.text.get(1..self.text.len().saturating_sub(1)).unwrap_or_default();
-        written == name.as_bytes()
-            || (memchr::memchr(b'\\', written).is_some() && decode_string(self.text) == name)
+        let has_escapes = || memchr::memchr(b'\\', written).is_some();
+        // Every escape is longer than what it stands for.
+        match written.len().cmp(&name.len()) {
+            Ordering::Less => false,
+            Ordering::Equal => written == name.as_bytes() && !has_escapes(),
+            Ordering::Greater => has_escapes() && decode_string(self.text) == name,
+        }
     }
 
     /// The name, its escapes resolved.
@@ -173,7 +176,7 @@ impl<'a> Items<'a> {
         }
         let mut scanner = Scanner::new(value.text);
         let opening = if kind == Kind::Object { b'{' } else { b'[' };
-        scanner.enter(opening, "an opening bracket").ok()?;
+        scanner.enter(opening, &Reason::Expected("an opening bracket")).ok()?;
         Some(Self { text: value.text, scanner, is_first: true, is_over: false })
     }
 
