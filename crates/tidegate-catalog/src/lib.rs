@@ -19,6 +19,7 @@ mod money;
 mod prices;
 mod provider;
 mod quirk;
+mod traits;
 
 pub use capabilities::{Capabilities, Capability, Mode};
 pub use catalog::Catalog;

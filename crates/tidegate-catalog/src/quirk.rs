@@ -40,6 +40,8 @@ quirks! {
     ReasoningContent = "reasoning-content",
     /// Gives, and takes back, reasoning text as `reasoning`.
     Reasoning = "reasoning",
+    /// Gives, and takes back, reasoning as a list of `reasoning_details`, signatures included.
+    ReasoningDetails = "reasoning-details",
     /// Gives reasoning text as `thinking` parts inside a content array.
     ThinkingChunks = "thinking-chunks",
     /// An assistant's turn with tool calls must carry its reasoning text back, or the next call is refused.
