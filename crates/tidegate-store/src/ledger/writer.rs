@@ -26,7 +26,9 @@ use crate::queries::calls::{Inserts, insert_all};
 /// Calls in flight and entries that wait, together. At about 1 KiB an entry a full queue takes 32 MiB; at a thousand calls
 /// a second it bridges half a minute without a database.
 const DEFAULT_CAPACITY: usize = 32_768;
-/// How long the first entry waits for others. A transaction costs as much as some ten entries, and nobody waits for it.
+/// How long the first entry waits for others: as much as a crash can lose. Measured with `examples/ledger_cost.rs`, an
+/// entry costs 5 to 6 µs of CPU, all in, at 20,000 calls a second, where batches are full; at 1,000 a second it is 19 µs
+/// (2 % of a core), and 10 µs with a window of 200 ms.
 const DEFAULT_BATCH_WINDOW: Duration = Duration::from_millis(50);
 /// The most entries in one transaction: larger ones save nothing more and hold memory.
 const MAX_BATCH: usize = 512;
