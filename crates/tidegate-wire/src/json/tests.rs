@@ -103,6 +103,20 @@ fn a_name_is_compared_by_its_meaning_not_by_its_spelling() {
 }
 
 #[test]
+fn every_control_character_is_refused_wherever_it_stands_in_a_string() {
+    // Long enough for all the ways in which a string is searched: by word, by block, by byte.
+    for length in [0, 7, 8, 40, 100, 200] {
+        for at in 0..=length {
+            for byte in 0..=0x20 {
+                let text =
+                    format!("\"{}{}{}\"", "é".repeat(at / 2), char::from(byte), "x".repeat(length - at));
+                assert_eq!(validate(text.as_bytes()).is_ok(), byte == 0x20, "{text:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn half_a_surrogate_pair_becomes_the_replacement_character() {
     let cases = [
         (r#""\ud83d""#, "\u{fffd}"),
