@@ -3,7 +3,10 @@
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
+    SourceCode, SourceSpan, SpanContents,
+};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +30,6 @@ impl Mistake {
         self
     }
 
-    #[expect(dead_code, reason = "used as soon as files are read")]
     pub(crate) fn at(mut self, place: Range<usize>) -> Self {
         self.place = Some(place);
         self
@@ -65,8 +67,8 @@ impl ConfigErrors {
     /// All mistakes as a person reads them on a terminal, each with its line of the file.
     pub fn render(&self, colours: bool) -> String {
         let theme = if colours { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-        let handler = GraphicalReportHandler::new_themed(theme).with_context_lines(0).with_width(100);
-        let source = self.file.as_ref().map(|(name, text)| NamedSource::new(name, text.clone()));
+        let handler = GraphicalReportHandler::new_themed(theme).with_context_lines(1).with_width(100);
+        let source = self.file.as_ref().map(|(name, text)| Lines { name, text });
         let mut output = String::new();
         for mistake in &self.mistakes {
             let shown = Shown { mistake, source: source.as_ref() };
@@ -100,11 +102,57 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
+/// The file as the renderer quotes it: the line of a mistake and no other, as a neighbour says nothing about it.
+#[derive(Debug)]
+struct Lines<'a> {
+    name: &'a str,
+    text: &'a str,
+}
+
+/// Longer lines are not quoted whole: they would fill the terminal.
+const LONGEST_QUOTE: usize = 200;
+
+impl SourceCode for Lines<'_> {
+    /// Asked without context, the renderer wants to know the place; asked with context, it wants the line.
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        lines_before: usize,
+        _lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let start = span.offset();
+        let before = self.text.get(..start).ok_or(MietteError::OutOfBounds)?;
+        let line_start = before.rfind('\n').map_or(0, |index| index + 1);
+        let rest = self.text.get(line_start..).ok_or(MietteError::OutOfBounds)?;
+        let line = rest.split('\n').next().unwrap_or_default();
+        let line_end = line_start + line.len();
+        let (from, to) = if lines_before > 0 && line.len() <= LONGEST_QUOTE {
+            (line_start, line_end)
+        } else {
+            (start, (start + span.len()).min(line_end).max(start))
+        };
+        let quoted = self.text.get(from..to).ok_or(MietteError::OutOfBounds)?;
+        let column = if from == line_start {
+            0
+        } else {
+            self.text.get(line_start..from).map_or(0, |text| text.chars().count())
+        };
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.name.to_owned(),
+            quoted.as_bytes(),
+            (from, quoted.len()).into(),
+            before.matches('\n').count(),
+            column,
+            1,
+        )))
+    }
+}
+
 /// A mistake together with the text it points into, as the renderer wants them.
 #[derive(Debug)]
 struct Shown<'a> {
     mistake: &'a Mistake,
-    source: Option<&'a NamedSource<String>>,
+    source: Option<&'a Lines<'a>>,
 }
 
 impl fmt::Display for Shown<'_> {
@@ -127,6 +175,11 @@ impl Diagnostic for Shown<'_> {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let place = self.mistake.place.clone()?;
-        Some(Box::new(std::iter::once(LabeledSpan::new(None, place.start, place.len()))))
+        // A value of several lines is pointed at where it begins.
+        let first_line = |source: &Lines<'_>| {
+            source.text.get(place.clone()).and_then(|value| value.find('\n')).unwrap_or(place.len())
+        };
+        let length = self.source.map_or(place.len(), first_line).min(LONGEST_QUOTE);
+        Some(Box::new(std::iter::once(LabeledSpan::new(None, place.start, length))))
     }
 }

@@ -13,7 +13,9 @@ pub(crate) const CONFIG_VARIABLE: &str = "TIDEGATE_CONFIG";
 /// The providers' base-URL variables (`OPENAI_BASE_URL` and the like) are left alone on purpose: where Tidegate is in use
 /// they point at Tidegate, which would then call itself.
 #[derive(Clone)]
-pub struct Environment(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+pub struct Environment(Arc<LookUp>);
+
+type LookUp = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl Environment {
     /// The variables of this process. Those that are not Unicode count as not set.

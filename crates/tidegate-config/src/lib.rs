@@ -2,23 +2,39 @@
 //!
 //! Called by the binary (`serve`, `check`, `schema`) and on a reload; everything else only reads [`Settings`].
 //! It opens no socket and knows no database: what can be checked without them is checked here, all mistakes at once.
+//!
+//! The way of a file: `load` reads it, `yaml` makes a tree in which every value knows its place, `interpolate` fills in
+//! `${…}`, `read` turns the tree into the types of `file`, and `resolve` turns those into [`Settings`].
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")
 )]
 
+mod describe;
 mod diagnostic;
 mod env;
+mod file;
+mod interpolate;
 mod known;
 mod load;
+mod mask;
+mod read;
+mod resolve;
 mod secret;
 mod settings;
+mod suggest;
+mod units;
+mod yaml;
 
+pub use describe::describe;
 pub use diagnostic::{ConfigErrors, Mistake};
 pub use env::Environment;
-pub use load::{DEFAULT_FILE, Sources, load};
+pub use file::schema;
+pub use load::{DEFAULT_FILE, MAX_FILE_BYTES, Sources, load};
 pub use secret::Secret;
 pub use settings::{
     Auth, Backoff, FallbackOn, Key, KeySource, Model, Origin, Policy, PriceOverride, Provider, Recovery,
     Retry, Server, Settings, Strategy, Target, Timeouts,
 };
+pub use suggest::closest;
+pub use units::{DurationError, parse_duration};

@@ -27,6 +27,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Prices that replace the catalog's, by `provider/upstream-model`.
     pub prices: IndexMap<String, PriceOverride>,
+    /// What the operator should know although nothing is wrong. One sentence each, for the log and `tidegate check`.
+    pub notices: Vec<String>,
 }
 
 /// Where the settings came from.
@@ -129,6 +131,8 @@ pub struct Target {
     pub model: String,
     /// Its share under the strategy `weighted`.
     pub weight: u32,
+    /// A condition for this target, kept as it was written. Nothing evaluates it yet, which is among the notices.
+    pub when: Option<String>,
     /// Its deadlines; `total` is the model's, as it spans all attempts.
     pub timeouts: Timeouts,
     /// How it is retried.
@@ -278,6 +282,7 @@ impl Settings {
             models: IndexMap::new(),
             policy: Policy::default(),
             prices: IndexMap::new(),
+            notices: Vec::new(),
         }
     }
 
@@ -289,6 +294,7 @@ impl Settings {
             provider: provider.name.clone(),
             model: model.to_owned(),
             weight: 1,
+            when: None,
             timeouts: provider.timeouts,
             retry: self.policy.retry,
         })

@@ -1,0 +1,192 @@
+//! What would run, on one screen: the answer of `tidegate check` to a file without mistakes.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::settings::{
+    Auth, Key, KeySource, Model, Origin, Policy, Provider, Settings, Strategy, Target, Timeouts,
+};
+
+/// Describes the settings for a person. Shows where keys come from, never a key.
+pub fn describe(settings: &Settings) -> String {
+    let mut page = String::new();
+    // Writing into a `String` cannot fail.
+    let _ = write_page(&mut page, settings);
+    page
+}
+
+fn write_page(page: &mut String, settings: &Settings) -> std::fmt::Result {
+    let server = &settings.server;
+    let origin = match &settings.origin {
+        Origin::File(path) => path.display().to_string(),
+        Origin::Environment => "no file: providers found by their environment variables".to_owned(),
+    };
+    writeln!(page, "config     {origin}")?;
+    let who = match server.auth {
+        Auth::Keys => "callers with a key, once one exists",
+        Auth::Open => "open to everybody",
+    };
+    writeln!(page, "listen     {} ({who})", server.listen)?;
+    writeln!(page, "limits     body {}, drain {}", size(server.max_body), duration(server.drain))?;
+    if let Some(workers) = server.workers {
+        writeln!(page, "workers    {workers}")?;
+    }
+    writeln!(page, "data       {}", settings.data.display())?;
+    writeln!(page, "deadlines  {}", deadlines(&settings.policy.timeouts))?;
+    writeln!(page, "retry      {}", retry(&settings.policy))?;
+
+    writeln!(page, "\nproviders")?;
+    if settings.providers.is_empty() {
+        writeln!(
+            page,
+            "  none: set OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY, or write `providers:`"
+        )?;
+    }
+    let width = settings.providers.keys().map(String::len).max().unwrap_or(0);
+    for provider in settings.providers.values() {
+        write_provider(page, provider, width, &settings.policy)?;
+    }
+    if !settings.models.is_empty() {
+        writeln!(page, "\nmodels")?;
+    }
+    for model in settings.models.values() {
+        write_model(page, model, &settings.policy)?;
+    }
+    if !settings.prices.is_empty() {
+        writeln!(page, "\nprices set here")?;
+    }
+    for name in settings.prices.keys() {
+        writeln!(page, "  {name}")?;
+    }
+    if !settings.notices.is_empty() {
+        writeln!(page, "\nnotices")?;
+    }
+    for notice in &settings.notices {
+        writeln!(page, "  {notice}")?;
+    }
+    Ok(())
+}
+
+fn write_provider(
+    page: &mut String,
+    provider: &Provider,
+    width: usize,
+    general: &Policy,
+) -> std::fmt::Result {
+    let name = &provider.name;
+    let kind = if provider.kind == *name { String::new() } else { format!(" ({})", provider.kind) };
+    writeln!(page, "  {name:width$}  {}{kind}", provider.base_url)?;
+    let keys = match provider.keys.as_slice() {
+        [] => "no key".to_owned(),
+        [key] => format!("key {}", key_source(&key.source)),
+        keys => {
+            format!("{} keys: {}", keys.len(), keys.iter().map(weighted_key).collect::<Vec<_>>().join(", "))
+        }
+    };
+    writeln!(page, "  {:width$}  {keys}", "")?;
+    if !provider.headers.is_empty() {
+        let names = provider.headers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        writeln!(page, "  {:width$}  headers {names}", "")?;
+    }
+    if provider.timeouts != general.timeouts {
+        writeln!(page, "  {:width$}  {}", "", deadlines(&provider.timeouts))?;
+    }
+    Ok(())
+}
+
+fn write_model(page: &mut String, model: &Model, general: &Policy) -> std::fmt::Result {
+    let strategy = match model.strategy {
+        Strategy::Order => "in order",
+        Strategy::Weighted => "by weight",
+    };
+    let fallback = if model.fallback.is_empty() {
+        String::new()
+    } else {
+        format!(", else {}", model.fallback.join(", "))
+    };
+    writeln!(page, "  {}: {strategy}{fallback}", model.name)?;
+    let policy = &model.policy;
+    if policy.timeouts != general.timeouts {
+        writeln!(page, "    {}", deadlines(&policy.timeouts))?;
+    }
+    if policy.retry != general.retry {
+        writeln!(page, "    {}", retry(policy))?;
+    }
+    for target in &model.targets {
+        write_target(page, target, model)?;
+    }
+    Ok(())
+}
+
+fn write_target(page: &mut String, target: &Target, model: &Model) -> std::fmt::Result {
+    let weight = if model.strategy == Strategy::Weighted {
+        format!("  weight {}", target.weight)
+    } else {
+        String::new()
+    };
+    let when = target.when.as_ref().map(|when| format!("  when {when}")).unwrap_or_default();
+    writeln!(page, "    {}/{}{weight}{when}", target.provider, target.model)?;
+    if target.timeouts != model.policy.timeouts {
+        writeln!(page, "      {}", deadlines(&target.timeouts))?;
+    }
+    Ok(())
+}
+
+fn weighted_key(key: &Key) -> String {
+    let weight = if key.weight == 1 { String::new() } else { format!(" (weight {})", key.weight) };
+    format!("{}{weight}", key_source(&key.source))
+}
+
+fn key_source(source: &KeySource) -> String {
+    match source {
+        KeySource::Variable(name) => format!("from {name}"),
+        KeySource::File(path) => format!("from {path}"),
+        KeySource::Inline => "from the configuration file".to_owned(),
+    }
+}
+
+fn deadlines(timeouts: &Timeouts) -> String {
+    let Timeouts { connect, first_token, idle, total } = *timeouts;
+    format!(
+        "connect {}, first token {}, idle {}, total {}",
+        duration(connect),
+        duration(first_token),
+        duration(idle),
+        duration(total)
+    )
+}
+
+fn retry(policy: &Policy) -> String {
+    let retry = &policy.retry;
+    match retry.attempts {
+        1 => "one try a target".to_owned(),
+        attempts => format!(
+            "{attempts} tries a target, {} to {} apart",
+            duration(retry.backoff.shortest),
+            duration(retry.backoff.longest)
+        ),
+    }
+}
+
+/// In the file's own notation: `1m30s`, `200ms`.
+fn duration(duration: Duration) -> String {
+    let mut millis = duration.as_millis();
+    let mut text = String::new();
+    for (unit, millis_per_unit) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+        if millis >= millis_per_unit {
+            let _ = write!(text, "{}{unit}", millis / millis_per_unit);
+            millis %= millis_per_unit;
+        }
+    }
+    text
+}
+
+/// In the file's own notation, exact: `32MiB`, `500000B`.
+fn size(bytes: usize) -> String {
+    for (unit, bytes_per_unit) in [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
+        if bytes >= bytes_per_unit && bytes.is_multiple_of(bytes_per_unit) {
+            return format!("{}{unit}", bytes / bytes_per_unit);
+        }
+    }
+    format!("{bytes}B")
+}

@@ -1,0 +1,112 @@
+//! From what the file says to what holds: defaults filled in, names looked up, contradictions refused. Called by `load`.
+//!
+//! | module | settles |
+//! |---|---|
+//! | `server` | where to listen, and whether that is safe |
+//! | `providers` | kinds, addresses, keys, headers |
+//! | `models` | targets, strategies, fallbacks without circles |
+//! | `policy` | deadlines, retries, what goes on to the next target; prices |
+
+mod models;
+mod policy;
+mod providers;
+mod server;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::diagnostic::Mistake;
+use crate::env::Environment;
+use crate::file::File;
+use crate::read::Located;
+use crate::settings::{KeySource, Origin, Settings};
+use crate::yaml::Node;
+
+/// What resolving needs besides the file's values.
+pub(crate) struct Resolver<'a> {
+    /// The file as a tree: what was written, even where it could not be read.
+    pub(crate) tree: &'a Node,
+    pub(crate) environment: &'a Environment,
+    /// Where interpolated values came from.
+    pub(crate) sources: &'a HashMap<usize, KeySource>,
+    /// The `--listen` flag, which wins over the file.
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) keys_exist: bool,
+    pub(crate) mistakes: &'a mut Vec<Mistake>,
+}
+
+impl Resolver<'_> {
+    /// Settles everything. The result is worth something only if no mistake was added.
+    pub(crate) fn resolve(mut self, file: &File, origin: Origin) -> Settings {
+        let mut settings = Settings::empty(origin);
+        settings.server = self.server(file.server.as_ref());
+        if let Some(data) = &file.data {
+            if data.value.trim().is_empty() {
+                self.report(Mistake::new("`data` is empty").help("name a directory"), data);
+            }
+            settings.data = PathBuf::from(&data.value);
+        }
+        self.refuse_reserved(file);
+        settings.policy = self.general_policy(file);
+        if self.tree.get("providers").is_some() {
+            settings.providers = self.providers(&file.providers, &settings.policy, &mut settings.notices);
+            self.refuse_self_calls(&file.providers, &settings);
+        } else {
+            settings.providers = providers::from_environment(self.environment, settings.policy.timeouts);
+        }
+        settings.models =
+            self.models(&file.models, &settings.policy, &settings.providers, &mut settings.notices);
+        settings.prices = self.prices(&file.prices, &settings.providers);
+        settings
+    }
+
+    fn report<T>(&mut self, mistake: Mistake, at: &Located<T>) {
+        self.mistakes.push(mistake.at(at.place.clone()));
+    }
+
+    /// Keys that the format has and this version does not.
+    fn refuse_reserved(&mut self, file: &File) {
+        if let Some(store) = &file.store {
+            let mistake = Mistake::new("`store` is not available yet");
+            let help = "leave it out: calls are kept in the embedded store, in the directory `data`";
+            self.mistakes.push(mistake.help(help).at(store.key_place.clone()));
+        }
+        if let Some(shared) = &file.shared {
+            let mistake =
+                Mistake::new("`shared` is not available yet").help("leave it out and run one replica");
+            self.mistakes.push(mistake.at(shared.key_place.clone()));
+        }
+    }
+
+    /// A weight, 1 when left out.
+    fn weight(&mut self, weight: Option<&Located<u32>>) -> u32 {
+        /// More than this says nothing that smaller weights could not.
+        const HEAVIEST: u32 = 10_000;
+
+        let Some(weight) = weight else { return 1 };
+        if !(1..=HEAVIEST).contains(&weight.value) {
+            let mistake = Mistake::new(format!("a weight is between 1 and {HEAVIEST}, not {}", weight.value));
+            self.report(mistake.help("leave the entry out if it shall get no calls"), weight);
+        }
+        weight.value
+    }
+
+    /// Names of the user's choosing appear in headers, metrics and logs.
+    fn check_name(&mut self, what: &str, name: &str, at: &std::ops::Range<usize>, slash_allowed: bool) {
+        /// Longer ones do not fit a line of a log.
+        const LONGEST_NAME: usize = 100;
+
+        let is_fit = |letter: char| {
+            letter.is_ascii_alphanumeric() || "-_.:@+".contains(letter) || (slash_allowed && letter == '/')
+        };
+        if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_fit) {
+            let slash = if slash_allowed { " `/`" } else { "" };
+            self.mistakes.push(
+                Mistake::new(format!("`{name}` cannot be the name of a {what}"))
+                    .help(format!("up to {LONGEST_NAME} letters, digits and `-` `_` `.` `:` `@` `+`{slash}"))
+                    .at(at.clone()),
+            );
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Deadlines, retries, what goes on to the next target, and prices: what applies generally and what narrows it.
+
+use indexmap::IndexMap;
+use tidegate_wire::FailureKind;
+
+use super::Resolver;
+use crate::diagnostic::Mistake;
+use crate::file::{
+    File, ModelSection, Named, PriceSection, RecoveryKind, RetrySection, StreamSection, TimeoutSection,
+};
+use crate::read::Located;
+use crate::settings::{Backoff, FallbackOn, Policy, PriceOverride, Provider, Recovery, Retry, Timeouts};
+use crate::suggest;
+
+/// More tries than this at one target only multiply an outage.
+const MOST_ATTEMPTS: u32 = 10;
+
+impl Resolver<'_> {
+    /// The policy that holds where nothing narrower is said.
+    pub(super) fn general_policy(&mut self, file: &File) -> Policy {
+        let mut policy = Policy::default();
+        policy.timeouts = narrowed(policy.timeouts, file.timeout);
+        policy.retry = self.retry(policy.retry, file.retry.as_ref());
+        policy.strict = file.strict.unwrap_or(policy.strict);
+        policy.recovery = self.recovery(policy.recovery, file.stream.as_ref());
+        if let Some(kinds) = &file.fallback_on {
+            policy.fallback_on = self.fallback_on(kinds);
+        }
+        policy
+    }
+
+    /// The general policy with what a model says differently.
+    pub(super) fn model_policy(&mut self, general: &Policy, section: &ModelSection) -> Policy {
+        Policy {
+            timeouts: narrowed(general.timeouts, section.timeout),
+            retry: self.retry(general.retry, section.retry.as_ref()),
+            fallback_on: match &section.fallback_on {
+                Some(kinds) => self.fallback_on(kinds),
+                None => general.fallback_on.clone(),
+            },
+            recovery: self.recovery(general.recovery, section.stream.as_ref()),
+            strict: section.strict.unwrap_or(general.strict),
+        }
+    }
+
+    pub(super) fn retry(&mut self, mut retry: Retry, section: Option<&RetrySection>) -> Retry {
+        let Some(section) = section else { return retry };
+        if let Some(attempts) = &section.attempts {
+            if !(1..=MOST_ATTEMPTS).contains(&attempts.value) {
+                let mistake = Mistake::new(format!(
+                    "`attempts` is between 1 and {MOST_ATTEMPTS}, not {}",
+                    attempts.value
+                ));
+                self.report(mistake.help("the first try counts: `attempts: 1` means no retry"), attempts);
+            }
+            retry.attempts = attempts.value;
+        }
+        if let Some(range) = section.backoff {
+            retry.backoff = Backoff { shortest: range.shortest, longest: range.longest };
+        }
+        retry
+    }
+
+    fn recovery(&mut self, general: Recovery, section: Option<&StreamSection>) -> Recovery {
+        let Some(recovery) = section.and_then(|section| section.recovery.as_ref()) else { return general };
+        if recovery.value == RecoveryKind::Continue {
+            let mistake = Mistake::new("`recovery: continue` is not available yet");
+            self.report(
+                mistake.help("`recovery: error` works: a broken stream ends with an error event"),
+                recovery,
+            );
+        }
+        Recovery::Error
+    }
+
+    fn fallback_on(&mut self, written: &[Located<String>]) -> Vec<FallbackOn> {
+        let mut chosen = Vec::new();
+        for name in written {
+            let text = name.value.trim();
+            let why = match FailureKind::ALL.into_iter().find(|kind| kind.as_str() == text) {
+                Some(FailureKind::ContentPolicy) => {
+                    chosen = vec![FallbackOn::ContentPolicy];
+                    continue;
+                }
+                Some(FailureKind::BadRequest) => {
+                    "a request that is wrong at one target is wrong at all of them"
+                }
+                Some(FailureKind::Cancelled) => "nobody is waiting for the answer any more",
+                Some(FailureKind::Truncated | FailureKind::Stalled) => {
+                    "a stream that has begun is the business of `stream: { recovery: … }`"
+                }
+                Some(_) => "these calls go on to the next target in any case; leave it out",
+                None => "no failure is called that",
+            };
+            let mistake = Mistake::new(format!("`{text}` cannot be chosen here, only `content_policy` can"));
+            self.report(mistake.help(why), name);
+        }
+        chosen
+    }
+
+    pub(super) fn prices(
+        &mut self,
+        sections: &Named<PriceSection>,
+        providers: &IndexMap<String, Provider>,
+    ) -> IndexMap<String, PriceOverride> {
+        let mut prices = IndexMap::new();
+        for (name, section) in &sections.0 {
+            let provider =
+                name.split_once('/').filter(|(_, model)| !model.is_empty()).map(|(provider, _)| provider);
+            match provider {
+                None => self.mistakes.push(
+                    Mistake::new(format!("`{name}` does not name a provider's model"))
+                        .help("prices are set by `provider/upstream-model`")
+                        .at(section.key_place.clone()),
+                ),
+                Some(provider) if !self.has_provider(provider, providers) => {
+                    let mut mistake = Mistake::new(format!("the provider `{provider}` is not configured"));
+                    mistake.help = suggest::hint(provider, providers.keys().map(String::as_str));
+                    self.mistakes.push(mistake.at(section.key_place.clone()));
+                }
+                Some(_) => {}
+            }
+            let price = section.value;
+            let override_ = PriceOverride {
+                input: price.input.map(|dollars| dollars.0.0),
+                output: price.output.map(|dollars| dollars.0.0),
+                cache_read: price.cache_read.map(|dollars| dollars.0.0),
+                cache_write: price.cache_write.map(|dollars| dollars.0.0),
+                reasoning: price.reasoning.map(|dollars| dollars.0.0),
+                input_audio: price.input_audio.map(|dollars| dollars.0.0),
+                output_audio: price.output_audio.map(|dollars| dollars.0.0),
+            };
+            prices.insert(name.clone(), override_);
+        }
+        prices
+    }
+}
+
+/// Deadlines with those replaced that a section sets.
+pub(super) fn narrowed(general: Timeouts, section: Option<TimeoutSection>) -> Timeouts {
+    let Some(section) = section else { return general };
+    Timeouts {
+        connect: section.connect.map_or(general.connect, |duration| duration.0),
+        first_token: section.first_token.map_or(general.first_token, |duration| duration.0),
+        idle: section.idle.map_or(general.idle, |duration| duration.0),
+        total: section.total.map_or(general.total, |duration| duration.0),
+    }
+}
