@@ -19,6 +19,7 @@ pub mod reply;
 pub mod splice;
 #[cfg(test)]
 mod splice_tests;
+pub mod tap;
 mod target;
 mod usage;
 

@@ -1,0 +1,232 @@
+//! The light tap on answers that pass through: usage, finish reason, first token and completeness, without taking the
+//! answer apart. Called by the gateway's `relay` when target and caller speak the same dialect.
+//!
+//! Until the first token every frame goes through the dialect's own decoder, which knows what a token is. After it only
+//! frames that can say something new (an error, a finish, usage) do; the others are merely checked to be JSON objects of
+//! the dialect's shape.
+
+use bytes::Bytes;
+
+use crate::event::{Event, PartDelta, PartStart};
+use crate::framing::SseEvent;
+use crate::json::{Document, Value};
+use crate::reply::FinishReason;
+use crate::{Dialect, ReplyError, StreamDecoder, Usage};
+
+/// What the tap saw of an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tapped {
+    /// Tokens used, as far as the provider has said.
+    pub usage: Usage,
+    /// Why it ended, once it has.
+    pub finish: Option<FinishReason>,
+}
+
+/// What one frame is to the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameFacts {
+    /// It carries something that the model said.
+    pub is_token: bool,
+    /// It carries usage and nothing else, so that it is withheld from a caller who did not ask for usage (OpenAI's last
+    /// chunk, whose `choices` are empty).
+    pub is_usage_only: bool,
+}
+
+/// Reads a whole answer that passes through.
+pub fn tap_reply(dialect: Dialect, body: &Bytes) -> Result<Tapped, ReplyError> {
+    let reply = dialect.codec().parse_reply(body)?;
+    let finish = reply.choices.first().and_then(|choice| choice.finish.as_ref());
+    Ok(Tapped { usage: reply.usage, finish: finish.map(|finish| finish.reason) })
+}
+
+/// Reads a stream that passes through.
+pub struct StreamTap {
+    dialect: Dialect,
+    decoder: Box<dyn StreamDecoder>,
+    events: Vec<Event>,
+    tapped: Tapped,
+    tokens_seen: u64,
+    has_usage: bool,
+    is_complete: bool,
+    /// Gemini repeats usage in every frame; only the last one is read.
+    last_frame: Option<SseEvent>,
+}
+
+impl std::fmt::Debug for StreamTap {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("StreamTap").field("tapped", &self.tapped).finish_non_exhaustive()
+    }
+}
+
+impl StreamTap {
+    /// A tap on the start of a stream.
+    pub fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            decoder: dialect.codec().decoder(),
+            events: Vec::new(),
+            tapped: Tapped::default(),
+            tokens_seen: 0,
+            has_usage: false,
+            is_complete: false,
+            last_frame: None,
+        }
+    }
+
+    /// Looks at one frame.
+    pub fn frame(&mut self, frame: &SseEvent) -> Result<FrameFacts, ReplyError> {
+        if !frame.has_data {
+            return Ok(FrameFacts { is_token: false, is_usage_only: false });
+        }
+        if self.tokens_seen > 0 {
+            match glance(self.dialect, &frame.data) {
+                Glance::PlainToken => {
+                    self.tokens_seen += 1;
+                    self.last_frame = None;
+                    return Ok(FrameFacts { is_token: true, is_usage_only: false });
+                }
+                Glance::TokenWithUsage => {
+                    self.tokens_seen += 1;
+                    self.last_frame = Some(frame.clone());
+                    return Ok(FrameFacts { is_token: true, is_usage_only: false });
+                }
+                Glance::Structure => return Ok(FrameFacts { is_token: false, is_usage_only: false }),
+                Glance::LookCloser => self.last_frame = None,
+            }
+        }
+        self.read(frame)
+    }
+
+    /// Says that the stream has ended; returns whether the answer is complete.
+    pub fn finish(&mut self) -> bool {
+        if let Some(frame) = self.last_frame.take() {
+            // It was glanced at and found well-formed; an error in it would have been seen.
+            drop(self.read(&frame));
+        }
+        if self.decoder.finish(&mut self.events) {
+            self.is_complete = true;
+        }
+        self.digest();
+        self.is_complete
+    }
+
+    /// What was seen so far.
+    pub fn tapped(&self) -> Tapped {
+        self.tapped
+    }
+
+    /// Frames with something that the model said: the best estimate of output tokens when a stream breaks off before
+    /// usage comes.
+    pub fn tokens_seen(&self) -> u64 {
+        self.tokens_seen
+    }
+
+    /// Whether the provider has told usage.
+    pub fn has_usage(&self) -> bool {
+        self.has_usage
+    }
+
+    /// Whether the terminal event was seen.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    fn read(&mut self, frame: &SseEvent) -> Result<FrameFacts, ReplyError> {
+        self.events.clear();
+        self.decoder.decode(frame, &mut self.events)?;
+        let is_token = self.events.iter().any(is_token);
+        let is_usage_only = self.dialect == Dialect::OpenAiChat
+            && self.events.iter().any(|event| matches!(event, Event::Usage(_)))
+            && has_no_choices(&frame.data);
+        self.tokens_seen += u64::from(is_token);
+        self.digest();
+        Ok(FrameFacts { is_token, is_usage_only })
+    }
+
+    fn digest(&mut self) {
+        for event in self.events.drain(..) {
+            match event {
+                Event::Usage(usage) => {
+                    self.tapped.usage = usage;
+                    self.has_usage = true;
+                }
+                Event::Finish { choice: 0, finish, .. } => self.tapped.finish = Some(finish.reason),
+                Event::End => self.is_complete = true,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Whether an event is something that the model said.
+pub fn is_token(event: &Event) -> bool {
+    match event {
+        Event::PartDelta { delta: PartDelta::Text(text) | PartDelta::Arguments(text), .. } => !text.is_empty(),
+        Event::PartDelta { .. } | Event::Finish { .. } => true,
+        Event::PartStart { start, .. } => !matches!(start, PartStart::Text | PartStart::Reasoning | PartStart::Refusal),
+        _ => false,
+    }
+}
+
+fn has_no_choices(data: &Bytes) -> bool {
+    Document::parse(data.clone())
+        .ok()
+        .and_then(|document| document.get("choices").map(|choices| choices.elements().next().is_none()))
+        .unwrap_or(false)
+}
+
+enum Glance {
+    /// Something that the model said and nothing else.
+    PlainToken,
+    /// The same, with usage so far.
+    TokenWithUsage,
+    /// A frame of the dialect that says nothing (a block's beginning or end, a ping).
+    Structure,
+    /// Anything else.
+    LookCloser,
+}
+
+/// Tells, without decoding, whether a frame after the first token is a plain one. Whatever is not certainly plain is
+/// looked at closer, so that a mistake here costs time, never correctness.
+fn glance(dialect: Dialect, data: &Bytes) -> Glance {
+    let Ok(document) = Document::parse(data.clone()) else { return Glance::LookCloser };
+    match dialect {
+        Dialect::OpenAiChat => glance_openai(&document),
+        Dialect::AnthropicMessages => glance_anthropic(&document),
+        Dialect::Gemini => glance_gemini(&document),
+    }
+    .unwrap_or(Glance::LookCloser)
+}
+
+fn glance_openai(document: &Document) -> Option<Glance> {
+    if document.get("error").is_some() || document.get("usage").is_some_and(|usage| !usage.is_null()) {
+        return None;
+    }
+    let mut choices = document.get("choices")?.elements();
+    let choice = choices.next()?;
+    let is_plain = choices.next().is_none()
+        && choice.get("delta").is_some()
+        && choice.get("finish_reason").is_none_or(Value::is_null)
+        && document.get("x_groq").is_none();
+    is_plain.then_some(Glance::PlainToken)
+}
+
+fn glance_anthropic(document: &Document) -> Option<Glance> {
+    match document.get("type")?.as_string()?.as_ref() {
+        "content_block_delta" => document.get("delta").map(|_| Glance::PlainToken),
+        "content_block_start" | "content_block_stop" | "ping" => Some(Glance::Structure),
+        _ => None,
+    }
+}
+
+fn glance_gemini(document: &Document) -> Option<Glance> {
+    if document.get("error").is_some() || document.get("promptFeedback").is_some() {
+        return None;
+    }
+    let mut candidates = document.get("candidates")?.elements();
+    let candidate = candidates.next()?;
+    let is_plain = candidates.next().is_none()
+        && candidate.get("content").is_some()
+        && candidate.get("finishReason").is_none_or(Value::is_null);
+    is_plain.then_some(Glance::TokenWithUsage)
+}
