@@ -179,9 +179,10 @@ pub struct Timeouts {
 }
 
 impl Default for Timeouts {
-    /// `connect` and `total` are the defaults of the official OpenAI and Anthropic SDKs: a caller with an unchanged client
-    /// has hung up by then. `first_token` and `idle` are chosen, not measured: long enough for reasoning models, which may
-    /// stay silent while they think, and short enough that a dead provider is left well before `total`.
+    /// `connect` and `total` are what the official OpenAI and Anthropic SDKs use: a caller with an unchanged client has
+    /// hung up by then. `first_token` leaves room for reasoning models, which think for a minute or more before they
+    /// say anything; `idle` for those that pause inside an answer, and for providers whose keep-alive comes every
+    /// fifteen to thirty seconds.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
@@ -262,7 +263,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
-            max_body: 32 * 1024 * 1024, // room for documents and images in base64
+            max_body: 32 * 1024 * 1024, // holds what providers take: documents and images of 20 to 32 MB, in base64
             drain: Duration::from_secs(30),
             auth: Auth::default(),
             workers: None,

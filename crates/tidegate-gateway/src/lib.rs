@@ -1,8 +1,41 @@
-//! The way of a request: accept, plan, attempt, relay, settle.
+//! The way of a request through Tidegate, one module a station, in this order:
+//!
+//! | station | question it answers |
+//! |---|---|
+//! | [`accept`]  | what was asked, in which dialect, for which model? |
+//! | [`admit`]   | who asks, may they, is there room? |
+//! | [`plan`]    | which targets, in which order, under which deadlines? |
+//! | [`attempt`] | try one target: translate, send, classify |
+//! | [`relay`]   | bring the answer back in the caller's dialect |
+//! | [`settle`]  | what did it cost, and who must know? |
+//!
+//! [`walk`] is the one function that walks them. No SQL, no web framework: requests come from `tidegate-api` as values,
+//! answers go back as values and bodies.
 
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")
 )]
 
+pub mod accept;
+pub mod admit;
+pub mod attempt;
+mod clock;
+mod error;
+mod gateway;
+mod health;
+pub mod plan;
+mod provider;
+pub mod relay;
+mod series;
+pub mod settle;
+mod snapshot;
 pub mod upstream;
+mod way;
+
+pub use accept::{Arrival, Operation};
+pub use error::{GatewayError, Source};
+pub use gateway::{Gateway, GatewayOptions, Status};
+pub use provider::ProviderError;
+pub use relay::AnswerBody;
+pub use way::{Answer, Refusal, walk};

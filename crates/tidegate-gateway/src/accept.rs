@@ -1,0 +1,258 @@
+//! Station 1: what was asked, in which dialect, for which model?
+//!
+//! Reads no more of the body than it must: the body is checked to be JSON and its top-level members are found, but no
+//! tree is built.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tidegate_store::{CallId, Tags, Text};
+use tidegate_wire::json::{Document, Kind};
+use tidegate_wire::{Dialect, PathFacts, carry};
+
+use crate::error::GatewayError;
+
+/// The longest model name that is looked up; real ones have some 60 characters, fine-tunes and ARNs up to 200.
+const MAX_MODEL_NAME: usize = 512;
+
+/// What is asked of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// An answer in a conversation.
+    Chat,
+    /// How many tokens a conversation has.
+    CountTokens,
+}
+
+impl Operation {
+    /// The word for the ledger and the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::CountTokens => "count_tokens",
+        }
+    }
+}
+
+/// A request as it came in, body read and bounded.
+#[derive(Debug)]
+pub struct Arrival {
+    /// When its head was read.
+    pub at: Instant,
+    /// What is asked.
+    pub operation: Operation,
+    /// In which dialect.
+    pub dialect: Dialect,
+    /// The model and the stream flag, where the dialect has them in the path.
+    pub path: Option<PathParts>,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// What a path says.
+#[derive(Debug, Clone)]
+pub struct PathParts {
+    /// The model.
+    pub model: String,
+    /// Whether a stream is wanted.
+    pub stream: bool,
+    /// Whether that stream is a JSON array instead of server-sent events (Gemini without `alt=sse`).
+    pub json_array: bool,
+}
+
+/// One request from a caller, understood.
+#[derive(Debug)]
+pub struct Call {
+    /// Its id, in the ledger and in the caller's `x-request-id`.
+    pub id: CallId,
+    /// When it came.
+    pub at: Instant,
+    /// What is asked.
+    pub operation: Operation,
+    /// In which dialect.
+    pub dialect: Dialect,
+    /// The model, as the caller names it.
+    pub model: String,
+    /// Whether the answer is wanted as a stream.
+    pub stream: bool,
+    /// Whether that stream is a JSON array (Gemini without `alt=sse`).
+    pub json_array: bool,
+    /// Whether the caller wants usage at the end of a stream; always, except in OpenAI's dialect.
+    pub include_usage: bool,
+    /// The body, checked to be a JSON object, with its members found.
+    pub document: Document,
+    /// Whether the body holds what an earlier answer carried, and so must not pass through unread.
+    pub is_carrying: bool,
+    /// What Tidegate's own headers say.
+    pub wishes: Wishes,
+    /// Headers of the caller that are part of the dialect and go along to targets that speak it.
+    pub dialect_headers: HeaderMap,
+    /// The end user, as far as a header says.
+    pub end_user: Option<Text>,
+}
+
+impl Call {
+    /// What the dialect has in the path instead of the body.
+    pub fn path_facts(&self) -> Option<PathFacts<'_>> {
+        (self.dialect == Dialect::Gemini).then_some(PathFacts { model: &self.model, stream: self.stream })
+    }
+
+    /// The body.
+    pub fn body(&self) -> &Bytes {
+        self.document.body()
+    }
+}
+
+/// What the caller wants of Tidegate, by header.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// `x-tidegate-timeout`: deadline for the whole call.
+    pub timeout: Option<Duration>,
+    /// `x-tidegate-tags`.
+    pub tags: Tags,
+    /// `x-tidegate-strict`: refuse rather than drop.
+    pub strict: bool,
+}
+
+/// Understands a request.
+pub fn accept(id: CallId, arrival: Arrival) -> Result<Call, GatewayError> {
+    let wishes = read_wishes(&arrival.headers)?;
+    let document = Document::parse(arrival.body).map_err(|error| {
+        GatewayError::bad_request(format!("The request body is not a valid JSON object: {error}"))
+    })?;
+    let dialect = arrival.dialect;
+    let required = if dialect == Dialect::Gemini { "contents" } else { "messages" };
+    let (model, stream, json_array) = match arrival.path {
+        Some(path) => (path.model, path.stream, path.json_array),
+        None => (read_model(&document)?, read_flag(&document, "stream")?, false),
+    };
+    check_model_name(&model)?;
+    match document.get(required).map(tidegate_wire::json::Value::kind) {
+        Some(Kind::Array) => {}
+        // Google's countTokens takes a whole request instead.
+        None if arrival.operation == Operation::CountTokens
+            && document.get("generateContentRequest").is_some() => {}
+        Some(Kind::Object) if dialect == Dialect::Gemini => {}
+        found => {
+            let message = match found {
+                None | Some(Kind::Null) => format!("The field `{required}` is missing. It must be an array."),
+                Some(_) => format!("The field `{required}` must be an array."),
+            };
+            return Err(GatewayError { param: Some(required.into()), ..GatewayError::bad_request(message) });
+        }
+    }
+    let include_usage = dialect != Dialect::OpenAiChat
+        || document
+            .get_nested("stream_options", "include_usage")
+            .and_then(|value| value.as_bool())
+            .unwrap_or(false);
+    let is_carrying = carry::is_carrying(document.body());
+    Ok(Call {
+        id,
+        at: arrival.at,
+        operation: arrival.operation,
+        dialect,
+        model,
+        stream,
+        json_array,
+        include_usage,
+        is_carrying,
+        document,
+        wishes,
+        dialect_headers: dialect_headers(&arrival.headers, dialect),
+        end_user: None,
+    })
+}
+
+fn read_model(document: &Document) -> Result<String, GatewayError> {
+    let missing =
+        |message: &str| GatewayError { param: Some("model".into()), ..GatewayError::bad_request(message) };
+    match document.get("model") {
+        None => Err(missing(
+            "The field `model` is missing. Name the model to ask, for example `openai/gpt-5-mini`.",
+        )),
+        Some(value) if value.is_null() => Err(missing("The field `model` is null. Name the model to ask.")),
+        Some(value) => value
+            .as_string()
+            .map(std::borrow::Cow::into_owned)
+            .ok_or_else(|| missing("The field `model` must be a string.")),
+    }
+}
+
+fn read_flag(document: &Document, name: &str) -> Result<bool, GatewayError> {
+    match document.get(name) {
+        None => Ok(false),
+        Some(value) if value.is_null() => Ok(false),
+        Some(value) => value.as_bool().ok_or_else(|| GatewayError {
+            param: Some(name.into()),
+            ..GatewayError::bad_request(format!("The field `{name}` must be true or false."))
+        }),
+    }
+}
+
+fn check_model_name(model: &str) -> Result<(), GatewayError> {
+    if model.is_empty() || model.len() > MAX_MODEL_NAME || model.chars().any(char::is_control) {
+        return Err(GatewayError {
+            param: Some("model".into()),
+            ..GatewayError::bad_request(format!(
+                "The model's name must have 1 to {MAX_MODEL_NAME} bytes and no control characters."
+            ))
+        });
+    }
+    Ok(())
+}
+
+fn read_wishes(headers: &HeaderMap) -> Result<Wishes, GatewayError> {
+    let text = |name: &str| -> Result<Option<&str>, GatewayError> {
+        headers.get(name).map(http::HeaderValue::to_str).transpose().map_err(|_error| {
+            GatewayError::bad_request(format!("The header `{name}` must be plain ASCII text."))
+        })
+    };
+    let timeout = text("x-tidegate-timeout")?
+        .map(|value| {
+            tidegate_config::parse_duration(value.trim()).map_err(|error| {
+                GatewayError::bad_request(format!(
+                    "The header `x-tidegate-timeout` is not a duration such as `30s` or `500ms`: {error}"
+                ))
+            })
+        })
+        .transpose()?;
+    let tags = text("x-tidegate-tags")?
+        .map(|value| {
+            Tags::parse(value).map_err(|error| {
+                GatewayError::bad_request(format!("The header `x-tidegate-tags` is wrong: {error}"))
+            })
+        })
+        .transpose()?
+        .unwrap_or_default();
+    let strict = match text("x-tidegate-strict")?.map(str::trim) {
+        None | Some("" | "false" | "0" | "no") => false,
+        Some("true" | "1" | "yes" | "on") => true,
+        Some(_) => {
+            return Err(GatewayError::bad_request(
+                "The header `x-tidegate-strict` must be `true` or `false`.",
+            ));
+        }
+    };
+    Ok(Wishes { timeout, tags, strict })
+}
+
+/// The caller's headers that belong to the dialect: versions and beta features of the provider's API. Everything else
+/// (credentials above all) stays here.
+fn dialect_headers(headers: &HeaderMap, dialect: Dialect) -> HeaderMap {
+    let names: &[&str] = match dialect {
+        Dialect::OpenAiChat => &["openai-beta"],
+        Dialect::AnthropicMessages => &["anthropic-version", "anthropic-beta"],
+        Dialect::Gemini => &[],
+    };
+    let mut kept = HeaderMap::new();
+    for &name in names {
+        for value in headers.get_all(name) {
+            kept.append(name, value.clone());
+        }
+    }
+    kept
+}

@@ -1,0 +1,153 @@
+//! One attempt: send, wait for the first token or the whole answer, and say what went wrong if anything did.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::Response;
+use http_body_util::BodyExt as _;
+use tidegate_wire::{FailureKind, Losses};
+use tokio::time::timeout_at;
+
+use super::Answered;
+use super::failure::Failure;
+use super::prepare::{Translation, prepare};
+use crate::gateway::Gateway;
+use crate::plan::Planned;
+use crate::relay::{StreamRelay, WholeAnswer};
+use crate::upstream::{ResponseBody, SendOptions, UpstreamClient};
+
+/// The largest whole answer that is read. Answers with images or sound in base64 have some tens of megabytes.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// The largest error body that is read; nobody's error has more to say.
+const MAX_ERROR: usize = 256 * 1024;
+/// How long an error's body may take once its status is known.
+const ERROR_BODY_TIME: Duration = Duration::from_secs(5);
+
+/// An attempt that reached an answer.
+#[derive(Debug)]
+pub(crate) struct Reached {
+    pub(crate) losses: Losses,
+    pub(crate) answer: Answered,
+}
+
+/// Makes one attempt.
+pub(crate) async fn exchange(
+    gateway: &Arc<Gateway>,
+    upstream: &UpstreamClient,
+    translation: &Translation<'_>,
+    planned: &Planned,
+    key: usize,
+    deadline: Instant,
+    is_fresh: bool,
+) -> Result<Reached, Failure> {
+    let label = &*planned.target.label;
+    let call = translation.call;
+    let prepared = prepare(translation, planned, key).map_err(|error| {
+        let mut failure = Failure::new(FailureKind::BadRequest, label, error.message);
+        failure.param = error.param;
+        failure
+    })?;
+    let Some(door) = planned.provider.doors.get(planned.door) else {
+        return Err(Failure::new(FailureKind::Unreachable, label, "it has no such dialect"));
+    };
+    let patience = if call.stream { planned.timeouts.first_token } else { whole_answer_patience(planned) };
+    let now = Instant::now();
+    let until = now.checked_add(patience).map_or(deadline, |until| until.min(deadline));
+    let options = SendOptions { connect_timeout: planned.timeouts.connect, fresh_connection: is_fresh };
+    let late =
+        |what: &str| Failure::new(FailureKind::Timeout, label, format!("{what} within {:?}", until - now));
+
+    let response =
+        match timeout_at(until.into(), upstream.send(&door.endpoint, prepared.request, options)).await {
+            Err(_elapsed) => return Err(late("no answer")),
+            Ok(Err(error)) => return Err(Failure::of_sending(&error, label)),
+            Ok(Ok(response)) => response,
+        };
+    if !response.status().is_success() {
+        return Err(read_error(response, planned, deadline).await);
+    }
+    if call.stream && is_event_stream(&response) {
+        let mut relay = StreamRelay::new(gateway, translation, planned, response.into_body(), deadline);
+        match timeout_at(until.into(), relay.prime()).await {
+            Err(_elapsed) => Err(late("no first token")),
+            Ok(Err(failure)) => Err(failure),
+            Ok(Ok(())) => Ok(Reached { losses: prepared.losses, answer: Answered::Stream(Box::new(relay)) }),
+        }
+    } else {
+        let body = match timeout_at(until.into(), read_bounded(response.into_body(), MAX_ANSWER)).await {
+            Err(_elapsed) => return Err(late("no whole answer")),
+            Ok(Err(problem)) => return Err(Failure::new(problem.kind(), label, problem.to_string())),
+            Ok(Ok(body)) => body,
+        };
+        let whole =
+            WholeAnswer::read(translation, planned, body).map_err(|error| Failure::of_reply(error, label))?;
+        let answer = if call.stream {
+            Answered::Stream(Box::new(StreamRelay::of_whole(gateway, translation, planned, &whole)))
+        } else {
+            Answered::Whole(whole)
+        };
+        Ok(Reached { losses: prepared.losses, answer })
+    }
+}
+
+fn is_event_stream(response: &Response<ResponseBody>) -> bool {
+    let kind = response.headers().get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    // Servers that forget the header stream all the same.
+    kind.is_none_or(|kind| !kind.trim_start().to_ascii_lowercase().starts_with("application/json"))
+}
+
+async fn read_error(response: Response<ResponseBody>, planned: &Planned, deadline: Instant) -> Failure {
+    let status = response.status().as_u16();
+    let (head, body) = response.into_parts();
+    let until = deadline.min(Instant::now() + ERROR_BODY_TIME);
+    // The status alone tells the kind where the body does not arrive.
+    let body = match timeout_at(until.into(), read_bounded(body, MAX_ERROR)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) | Err(_) => Bytes::new(),
+    };
+    let error = planned.dialect().codec().parse_error(status, &body);
+    Failure::of_provider(error, Some(&head.headers), &planned.target.label)
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReadProblem {
+    #[error("the answer has more than {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error("the connection broke in the middle of the answer")]
+    Broken,
+}
+
+impl ReadProblem {
+    fn kind(&self) -> FailureKind {
+        match self {
+            Self::TooLarge { .. } => FailureKind::Malformed,
+            Self::Broken => FailureKind::Truncated,
+        }
+    }
+}
+
+/// Reads a body whole, without copying it when it comes in one piece.
+async fn read_bounded(mut body: ResponseBody, limit: usize) -> Result<Bytes, ReadProblem> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_error| ReadProblem::Broken)?.into_data() else { continue };
+        if first.len() + rest.len() + data.len() > limit {
+            return Err(ReadProblem::TooLarge { limit });
+        }
+        if first.is_empty() {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&first);
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+fn whole_answer_patience(planned: &Planned) -> Duration {
+    planned.timeouts.total
+}

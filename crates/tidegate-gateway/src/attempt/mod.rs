@@ -1,0 +1,196 @@
+//! Station 5: try the targets of the plan until one answers: translate, send, classify, and go where the law says.
+
+mod exchange;
+mod failure;
+mod prepare;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tidegate_policy::{
+    Backoff, Candidate, Course, CourseSettings, FailureFacts, HealthEffect, Readiness, Step, rule,
+};
+use tidegate_wire::{FailureKind, Losses};
+
+use crate::accept::Call;
+use crate::error::GatewayError;
+use crate::gateway::Gateway;
+use crate::plan::{Plan, Planned};
+use crate::relay::{StreamRelay, WholeAnswer};
+use crate::settle::Settlement;
+use crate::upstream::UpstreamClient;
+
+pub(crate) use exchange::Reached;
+pub(crate) use failure::Failure;
+pub(crate) use prepare::Translation;
+
+/// An answer that has begun.
+#[derive(Debug)]
+pub(crate) struct Won {
+    pub(crate) planned: Planned,
+    pub(crate) losses: Losses,
+    pub(crate) answer: Answered,
+}
+
+/// The answer, in the caller's dialect.
+#[derive(Debug)]
+pub(crate) enum Answered {
+    /// Whole.
+    Whole(WholeAnswer),
+    /// As a stream whose first token has come.
+    Stream(Box<StreamRelay>),
+}
+
+/// Asks the targets of a plan, one after the other, until one answers or nobody is left.
+pub(crate) async fn attempt(
+    gateway: &Arc<Gateway>,
+    upstream: &UpstreamClient,
+    call: &Call,
+    plan: &Plan,
+    settlement: &mut Settlement,
+) -> Result<Won, GatewayError> {
+    let translation = Translation::new(call);
+    let targets = prepare::expressible(plan, &translation)?;
+    let clock = gateway.clock;
+    let readiness = |place: usize| targets.get(place).map_or(OUT, |planned| readiness(planned, clock.now()));
+    let mut course = Course::new(
+        targets.iter().map(candidate),
+        CourseSettings {
+            deadline: clock.moment(plan.deadline),
+            falls_back_on_content_policy: plan.falls_back_on_content_policy,
+        },
+    );
+    let mut last_failure: Option<Failure> = None;
+    let mut step = course.begin(clock.now(), readiness);
+    let mut retry = None;
+    loop {
+        let Step::Try { candidate, after, is_fresh, is_retry } = step else {
+            let Step::GiveUp { cooling_until } = step else { continue };
+            let wait = cooling_until.map(|until| until.saturating_sub(clock.now()));
+            return Err(failure::to_caller(last_failure, wait, &targets, plan));
+        };
+        let Some(planned) = targets.get(candidate) else {
+            return Err(GatewayError::internal("The plan has no such target. This is a defect of Tidegate."));
+        };
+        // The budget's place is held for as long as the retry runs, waiting included, and given back otherwise.
+        let retry_in_flight = retry.take().filter(|_| is_retry);
+        if !after.is_zero() {
+            tokio::time::sleep(after).await;
+        }
+        let began = Instant::now();
+        let now = clock.moment(began);
+        let key = planned.provider.choose_key(now, fastrand::f64());
+        let attempting = Attempting::begin(planned, key, now);
+        settlement.at_target(
+            &planned.provider.name,
+            &planned.target,
+            planned.provider.keys.get(key).map_or(&tidegate_store::Text::Fixed(""), |key| &key.label),
+        );
+        let reached =
+            exchange::exchange(gateway, upstream, &translation, planned, key, plan.deadline, is_fresh).await;
+        drop(retry_in_flight);
+        let duration = began.elapsed();
+        match reached {
+            Ok(Reached { losses, answer }) => {
+                attempting.succeeded(clock.now());
+                settlement.attempted(&planned.target, None, Some(200), duration);
+                return Ok(Won { planned: planned.clone(), losses, answer });
+            }
+            Err(failure) => {
+                let now = clock.now();
+                attempting.failed(&failure, now);
+                settlement.attempted(&planned.target, Some(failure.kind), failure.status, duration);
+                tracing::debug!(
+                    target_name = %planned.target.label, kind = %failure.kind, status = failure.status,
+                    "an attempt failed"
+                );
+                retry = gateway.begin_retry();
+                let facts = FailureFacts {
+                    kind: failure.kind,
+                    retry_after: failure.retry_after,
+                    is_other_key_ready: planned.provider.has_other_ready_key(key, now),
+                    is_retry_allowed: retry.is_some(),
+                };
+                last_failure = Some(failure);
+                step = course.after_failure(facts, now, fastrand::f64(), readiness);
+            }
+        }
+    }
+}
+
+const OUT: Readiness = Readiness::Out { probe_at: tidegate_policy::Moment::MAX };
+
+fn candidate(planned: &Planned) -> Candidate {
+    Candidate {
+        window: planned.target.window,
+        attempts: planned.retry.attempts.max(1),
+        backoff: Backoff { shortest: planned.retry.backoff.shortest, longest: planned.retry.backoff.longest },
+    }
+}
+
+fn readiness(planned: &Planned, now: tidegate_policy::Moment) -> Readiness {
+    match planned.target.health.readiness(now) {
+        Readiness::Ready => planned.provider.key_readiness(now),
+        not_ready => not_ready,
+    }
+}
+
+/// One attempt as health sees it. Dropped without an outcome (the caller hung up), it says nothing about the target.
+struct Attempting<'a> {
+    planned: &'a Planned,
+    key: usize,
+    is_open: bool,
+}
+
+impl<'a> Attempting<'a> {
+    fn begin(planned: &'a Planned, key: usize, now: tidegate_policy::Moment) -> Self {
+        planned.target.health.begin(now);
+        if let Some(key) = planned.provider.keys.get(key) {
+            key.health.begin(now);
+        }
+        Self { planned, key, is_open: true }
+    }
+
+    fn succeeded(mut self, now: tidegate_policy::Moment) {
+        self.is_open = false;
+        self.planned.target.health.succeed(now);
+        if let Some(key) = self.planned.provider.keys.get(self.key) {
+            key.health.succeed();
+        }
+    }
+
+    fn failed(mut self, failure: &Failure, now: tidegate_policy::Moment) {
+        self.is_open = false;
+        let key = self.planned.provider.keys.get(self.key).map(|key| &key.health);
+        let target = &self.planned.target.health;
+        match (rule(failure.kind).health, key) {
+            (HealthEffect::Counts, _) => target.fail(now),
+            (HealthEffect::TargetOut, _) => target.put_out(now),
+            (HealthEffect::KeyCools, Some(key)) => {
+                target.abandon();
+                let rest = failure.retry_after.unwrap_or(self.planned.retry.backoff.shortest);
+                key.cool(now + rest);
+            }
+            (HealthEffect::KeyOut, Some(key)) => {
+                target.abandon();
+                key.put_out(now);
+            }
+            (HealthEffect::None | HealthEffect::KeyCools | HealthEffect::KeyOut, _) => target.abandon(),
+        }
+    }
+}
+
+impl Drop for Attempting<'_> {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.planned.target.health.abandon();
+        }
+    }
+}
+
+/// Counts a failure in the middle of a stream, after its attempt had succeeded so far.
+pub(crate) fn count_late_failure(planned: &Planned, kind: FailureKind, now: tidegate_policy::Moment) {
+    if rule(kind).health == HealthEffect::Counts {
+        planned.target.health.fail(now);
+    }
+}

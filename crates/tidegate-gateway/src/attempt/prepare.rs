@@ -1,0 +1,159 @@
+//! What is sent to a target: the caller's own bytes where it speaks the caller's dialect, else a translation.
+
+use std::cell::OnceCell;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING};
+use http::{HeaderValue, Method, Request, Uri};
+use tidegate_wire::conversation::Conversation;
+use tidegate_wire::json::JsonText;
+use tidegate_wire::splice::Splice;
+use tidegate_wire::{Dialect, Losses, RequestOptions};
+
+use crate::accept::{Call, Operation};
+use crate::error::GatewayError;
+use crate::plan::{Plan, Planned};
+use crate::upstream::UpstreamBody;
+
+/// A call as targets of other dialects see it: parsed when the first of them needs it, and not before.
+#[derive(Debug)]
+pub(crate) struct Translation<'a> {
+    pub(crate) call: &'a Call,
+    conversation: OnceCell<Result<Conversation, GatewayError>>,
+}
+
+impl<'a> Translation<'a> {
+    pub(crate) fn new(call: &'a Call) -> Self {
+        Self { call, conversation: OnceCell::new() }
+    }
+
+    /// The call in the canonical model.
+    pub(crate) fn conversation(&self) -> Result<&Conversation, GatewayError> {
+        self.conversation
+            .get_or_init(|| {
+                let codec = self.call.dialect.codec();
+                codec.parse_request(self.call.body(), self.call.path_facts()).map_err(GatewayError::from)
+            })
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
+    /// Whether the caller's bytes may go to this target as they are.
+    pub(crate) fn passes_through(&self, planned: &Planned) -> bool {
+        planned.dialect() == self.call.dialect && !self.call.is_carrying
+    }
+
+    fn body(&self, planned: &Planned) -> Result<(Vec<Bytes>, Losses), GatewayError> {
+        if self.passes_through(planned) {
+            return Ok((self.spliced(planned), Losses::new()));
+        }
+        let options = RequestOptions {
+            model: &planned.target.model,
+            stream: self.call.stream,
+            traits: &planned.target.traits,
+        };
+        let rendered = planned.dialect().codec().render_request(self.conversation()?, &options);
+        Ok((vec![rendered.body], rendered.losses))
+    }
+
+    /// The caller's bytes with what must change: the model's name, and usage asked for in OpenAI's streams.
+    fn spliced(&self, planned: &Planned) -> Vec<Bytes> {
+        let call = self.call;
+        let mut splice = Splice::new(&call.document);
+        if call.dialect != Dialect::Gemini && *planned.target.model != *call.model {
+            splice = splice.set("model", JsonText::string(&planned.target.model));
+        }
+        if call.dialect == Dialect::OpenAiChat
+            && call.stream
+            && !call.include_usage
+            && planned.target.traits.stream_options
+        {
+            splice = splice.set_nested("stream_options", "include_usage", JsonText::boolean(true));
+        }
+        splice.finish().into_segments().collect()
+    }
+}
+
+/// What is sent, and what could not be.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) request: Request<UpstreamBody>,
+    pub(crate) losses: Losses,
+}
+
+/// Prepares a request to a target, with this key.
+pub(crate) fn prepare(
+    translation: &Translation<'_>,
+    planned: &Planned,
+    key: usize,
+) -> Result<Prepared, GatewayError> {
+    let call = translation.call;
+    let (segments, losses) = translation.body(planned)?;
+    let unusable = |what: &str| {
+        GatewayError::bad_request(format!("`{}` cannot be asked: {what}.", planned.target.label))
+    };
+    let door = planned.provider.doors.get(planned.door).ok_or_else(|| unusable("it has no such dialect"))?;
+    let path = path(door.dialect, call.operation, &planned.target.model, call.stream);
+    let path = door.endpoint.path(&path).map_err(|error| unusable(&error.to_string()))?;
+    let mut request = Request::new(UpstreamBody::from_pieces(segments));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from(path);
+    let headers = request.headers_mut();
+    headers.clone_from(&door.headers);
+    let accepted = if call.stream { "text/event-stream" } else { "application/json" };
+    headers.insert(ACCEPT, HeaderValue::from_static(accepted));
+    // The tap reads answers, and the caller may not understand the provider's choice of compression.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if door.dialect == call.dialect {
+        for (name, value) in &call.dialect_headers {
+            headers.insert(name, value.clone());
+        }
+    }
+    if let Some(value) = planned.provider.keys.get(key).and_then(|key| key.value(planned.door)) {
+        headers.insert(&door.auth, value.clone());
+    }
+    Ok(Prepared { request, losses })
+}
+
+/// The targets that may be asked: all, or in strict mode those that can express everything.
+pub(crate) fn expressible(plan: &Plan, translation: &Translation<'_>) -> Result<Vec<Planned>, GatewayError> {
+    if !plan.strict {
+        return Ok(plan.targets.clone());
+    }
+    let mut kept = Vec::new();
+    let mut lost = None;
+    for planned in &plan.targets {
+        let (_, losses) = translation.body(planned)?;
+        if losses.is_empty() {
+            kept.push(planned.clone());
+        } else {
+            lost.get_or_insert(losses);
+        }
+    }
+    match lost {
+        Some(losses) if kept.is_empty() => {
+            Err(GatewayError::not_expressible(&losses.fields().collect::<Vec<_>>().join(", ")))
+        }
+        _ => Ok(kept),
+    }
+}
+
+fn path(dialect: Dialect, operation: Operation, model: &str, stream: bool) -> String {
+    match (dialect, operation) {
+        (Dialect::OpenAiChat, _) => "/chat/completions".to_owned(),
+        (Dialect::AnthropicMessages, Operation::Chat) => "/v1/messages".to_owned(),
+        (Dialect::AnthropicMessages, Operation::CountTokens) => "/v1/messages/count_tokens".to_owned(),
+        (Dialect::Gemini, operation) => {
+            let model = percent_encoding::utf8_percent_encode(model, IN_PATH);
+            match (operation, stream) {
+                (Operation::CountTokens, _) => format!("/v1beta/models/{model}:countTokens"),
+                (Operation::Chat, true) => format!("/v1beta/models/{model}:streamGenerateContent?alt=sse"),
+                (Operation::Chat, false) => format!("/v1beta/models/{model}:generateContent"),
+            }
+        }
+    }
+}
+
+/// What is escaped in a model's name within a path: everything but what URLs leave alone.
+const IN_PATH: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

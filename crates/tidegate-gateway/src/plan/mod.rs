@@ -1,0 +1,7 @@
+//! Station 3: which targets, in which order, under which deadlines?
+
+pub(crate) mod names;
+mod order;
+
+pub use names::ListedModel;
+pub(crate) use order::{Plan, Planned, plan};

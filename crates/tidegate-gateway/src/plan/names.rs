@@ -1,0 +1,87 @@
+//! What a model's name means: an entry of `models:`, `provider/upstream-model`, or a bare upstream name.
+
+use std::sync::Arc;
+
+use crate::error::GatewayError;
+use crate::provider::Provider;
+use crate::snapshot::Snapshot;
+
+/// How many names are suggested for one that is not known.
+const SUGGESTIONS: usize = 3;
+
+/// What a name means.
+#[derive(Debug)]
+pub(crate) enum Meaning<'a> {
+    /// An entry of `models:`.
+    Entry(&'a tidegate_config::Model),
+    /// These providers serve it, under this name.
+    Direct(Vec<(Arc<Provider>, &'a str)>),
+}
+
+/// A model that one can ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedModel {
+    /// The name to ask for.
+    pub name: String,
+    /// Who serves it: `provider/upstream-model`, in order.
+    pub targets: Vec<String>,
+    /// Whether it is an entry of `models:`.
+    pub is_entry: bool,
+}
+
+/// Finds out what a name means.
+pub(crate) fn resolve<'a>(snapshot: &'a Snapshot, name: &'a str) -> Result<Meaning<'a>, GatewayError> {
+    if let Some(entry) = snapshot.settings.models.get(name) {
+        return Ok(Meaning::Entry(entry));
+    }
+    // Gemini's SDKs write `models/gemini-…`.
+    let name = name.strip_prefix("models/").unwrap_or(name);
+    if let Some(entry) = snapshot.settings.models.get(name) {
+        return Ok(Meaning::Entry(entry));
+    }
+    if let Some((provider, model)) = name.split_once('/') {
+        if let Some(provider) = snapshot.provider(provider).filter(|_| !model.is_empty()) {
+            return Ok(Meaning::Direct(vec![(Arc::clone(provider), model)]));
+        }
+    }
+    let serving: Vec<_> = snapshot
+        .providers()
+        .filter(|provider| snapshot.catalog.model(&provider.kind, name).is_some())
+        .map(|provider| (Arc::clone(provider), name))
+        .collect();
+    if serving.is_empty() { Err(unknown(snapshot, name)) } else { Ok(Meaning::Direct(serving)) }
+}
+
+/// Every model that one can ask for by name: the entries, then what the catalog knows of each configured provider.
+pub(crate) fn list(snapshot: &Snapshot) -> Vec<ListedModel> {
+    let entries = snapshot.settings.models.values().map(|entry| ListedModel {
+        name: entry.name.clone(),
+        targets: entry.targets.iter().map(|target| format!("{}/{}", target.provider, target.model)).collect(),
+        is_entry: true,
+    });
+    let direct = snapshot.providers().flat_map(|provider| {
+        snapshot.catalog.models(&provider.kind).iter().map(|facts| {
+            let name = format!("{}/{}", provider.name, facts.name);
+            ListedModel { targets: vec![name.clone()], name, is_entry: false }
+        })
+    });
+    entries.chain(direct).collect()
+}
+
+fn unknown(snapshot: &Snapshot, name: &str) -> GatewayError {
+    let entries = snapshot.settings.models.keys().map(String::as_str);
+    let mut closest: Vec<String> = tidegate_config::closest(name, entries, SUGGESTIONS);
+    let bare = name.split_once('/').map_or(name, |(_, model)| model);
+    for suggestion in snapshot.catalog.closest(bare, SUGGESTIONS * 4) {
+        let mut serving = snapshot
+            .providers()
+            .filter(|provider| snapshot.catalog.model(&provider.kind, suggestion).is_some())
+            .map(|provider| format!("{}/{suggestion}", provider.name));
+        if let Some(served) = serving.next() {
+            if closest.len() < SUGGESTIONS && !closest.contains(&served) {
+                closest.push(served);
+            }
+        }
+    }
+    GatewayError::no_such_model(name, &closest)
+}

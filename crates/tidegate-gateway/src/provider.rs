@@ -1,0 +1,340 @@
+//! A configured provider made ready: where it is, how one signs in, how its keys and targets are doing. Built by
+//! [`crate::snapshot`], read by `plan` and `attempt`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tidegate_catalog::{Catalog, PriceTier, Prices, Rate};
+use tidegate_config::{PriceOverride, Settings};
+use tidegate_policy::{Moment, Readiness, pick_key};
+use tidegate_store::Text;
+use tidegate_wire::{Dialect, TargetTraits};
+
+use crate::health::{KeyHealth, TargetHealth};
+use crate::series::TargetSeries;
+use crate::upstream::Endpoint;
+
+/// The most targets of one provider whose health and figures are kept apart. Names come from callers; beyond this they
+/// share one place, so that made-up names cannot fill the memory.
+const MAX_TARGETS: usize = 2_048;
+
+/// Why a provider cannot be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// Its base URL is no URL that can be called.
+    #[error("provider `{provider}`: the base URL cannot be used; write it like https://host/path")]
+    BaseUrl {
+        /// The provider.
+        provider: String,
+        /// What is wrong with it.
+        #[source]
+        source: crate::upstream::EndpointError,
+    },
+    /// A key or header has bytes that HTTP does not allow.
+    #[error(
+        "provider `{provider}`: {what} has characters that a header cannot carry; is there a line break in it?"
+    )]
+    Header {
+        /// The provider.
+        provider: String,
+        /// Which.
+        what: String,
+    },
+    /// The catalog does not know its kind.
+    #[error("provider `{provider}`: the kind `{kind}` is not in the catalog")]
+    Kind {
+        /// The provider.
+        provider: String,
+        /// Its kind.
+        kind: String,
+    },
+}
+
+/// A provider, ready to be called.
+#[derive(Debug)]
+pub(crate) struct Provider {
+    /// Its configured name.
+    pub(crate) name: Arc<str>,
+    /// Its kind in the catalog.
+    pub(crate) kind: Arc<str>,
+    /// Where it speaks which dialect, its main one first. Never empty.
+    pub(crate) doors: Vec<Door>,
+    /// Its keys; one without a secret where none is needed.
+    pub(crate) keys: Vec<Key>,
+    targets: RwLock<HashMap<Arc<str>, Arc<Target>>>,
+}
+
+/// One dialect of a provider.
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub(crate) dialect: Dialect,
+    pub(crate) endpoint: Endpoint,
+    /// The headers of every request: fixed ones, content type, user agent.
+    pub(crate) headers: HeaderMap,
+    /// Which header carries the key.
+    pub(crate) auth: HeaderName,
+    auth_prefix: &'static str,
+}
+
+/// One key of a provider.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// What the ledger calls it; never the secret.
+    pub(crate) label: Text,
+    weight: u32,
+    /// The key as header value, for each door.
+    values: Vec<Option<HeaderValue>>,
+    fingerprint: u64,
+    pub(crate) health: Arc<KeyHealth>,
+}
+
+impl Key {
+    /// The header value for this door.
+    pub(crate) fn value(&self, door: usize) -> Option<&HeaderValue> {
+        self.values.get(door).and_then(Option::as_ref)
+    }
+}
+
+/// A provider's model: what `plan` chooses among, whatever the key.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// `provider/upstream-model`.
+    pub(crate) label: Arc<str>,
+    /// The model's name at the provider.
+    pub(crate) model: Arc<str>,
+    /// Input tokens that fit, where known.
+    pub(crate) window: Option<u64>,
+    /// What it takes and refuses.
+    pub(crate) traits: TargetTraits,
+    /// What it costs, where known, and the same as the ledger keeps it.
+    pub(crate) prices: Option<(Prices, Text)>,
+    pub(crate) health: TargetHealth,
+    pub(crate) series: TargetSeries,
+}
+
+impl Provider {
+    /// Makes a configured provider ready. Health is taken over from the provider of the same name before a reload,
+    /// for keys that stayed.
+    pub(crate) fn build(
+        configured: &tidegate_config::Provider,
+        catalog: &Catalog,
+        before: Option<&Provider>,
+    ) -> Result<Self, ProviderError> {
+        let name = configured.name.clone();
+        let facts = catalog
+            .provider(&configured.kind)
+            .ok_or_else(|| ProviderError::Kind { provider: name.clone(), kind: configured.kind.clone() })?;
+        let is_moved = facts.base_url() != Some(configured.base_url.as_str());
+        let mut doors = Vec::new();
+        for (place, door) in facts.endpoints().iter().enumerate() {
+            let base_url = match &door.base_url {
+                _ if place == 0 => configured.base_url.as_str(),
+                // A provider that was moved elsewhere speaks its main dialect there; whether others too, nobody said.
+                Some(url) if !is_moved && !url.contains("${") => url,
+                _ => continue,
+            };
+            let endpoint = Endpoint::parse(base_url)
+                .map_err(|source| ProviderError::BaseUrl { provider: name.clone(), source })?;
+            let mut headers = HeaderMap::new();
+            headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.insert(
+                http::header::USER_AGENT,
+                HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))),
+            );
+            let fixed = door.headers.iter().map(|(header, value)| (&**header, &**value));
+            let own = configured.headers.iter().map(|(header, value)| (header.as_str(), value.expose()));
+            for (header, value) in fixed.chain(own) {
+                let wrong = || ProviderError::Header {
+                    provider: name.clone(),
+                    what: format!("the header `{header}`"),
+                };
+                let header = HeaderName::try_from(header).map_err(|_error| wrong())?;
+                let mut value = HeaderValue::from_str(value).map_err(|_error| wrong())?;
+                value.set_sensitive(true);
+                headers.insert(header, value);
+            }
+            doors.push(Door {
+                dialect: door.dialect,
+                endpoint,
+                headers,
+                auth: HeaderName::from_static(door.auth.header()),
+                auth_prefix: door.auth.prefix(),
+            });
+        }
+        let keys = build_keys(configured, &doors, before)?;
+        Ok(Self {
+            name: configured.name.as_str().into(),
+            kind: configured.kind.as_str().into(),
+            doors,
+            keys,
+            targets: RwLock::default(),
+        })
+    }
+
+    /// The door for a caller of this dialect: the one that speaks it, else the main one.
+    pub(crate) fn door_for(&self, dialect: Dialect) -> usize {
+        self.doors.iter().position(|door| door.dialect == dialect).unwrap_or(0)
+    }
+
+    /// The target for a model of this provider.
+    pub(crate) fn target(&self, model: &str, catalog: &Catalog, settings: &Settings) -> Arc<Target> {
+        let targets = self.targets.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(target) = targets.get(model) {
+            return Arc::clone(target);
+        }
+        let is_full = targets.len() >= MAX_TARGETS;
+        drop(targets);
+        if is_full {
+            return Arc::new(self.build_target(model, catalog, settings, "other"));
+        }
+        let target = Arc::new(self.build_target(model, catalog, settings, model));
+        let mut targets = self.targets.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(targets.entry(model.into()).or_insert(target))
+    }
+
+    /// Whether any key can be used, and if not, when.
+    pub(crate) fn key_readiness(&self, now: Moment) -> Readiness {
+        let mut cooling: Option<Moment> = None;
+        let mut out: Option<Moment> = None;
+        for key in &self.keys {
+            match key.health.readiness(now) {
+                Readiness::Ready => return Readiness::Ready,
+                Readiness::Cooling { until } => {
+                    cooling = Some(cooling.map_or(until, |least| least.min(until)))
+                }
+                Readiness::Out { probe_at } => out = Some(out.map_or(probe_at, |least| least.min(probe_at))),
+            }
+        }
+        match (cooling, out) {
+            (Some(until), _) => Readiness::Cooling { until },
+            (None, Some(probe_at)) => Readiness::Out { probe_at },
+            (None, None) => Readiness::Ready,
+        }
+    }
+
+    /// Whether a key other than this one is ready.
+    pub(crate) fn has_other_ready_key(&self, used: usize, now: Moment) -> bool {
+        self.keys.iter().enumerate().any(|(place, key)| place != used && key.health.is_ready(now))
+    }
+
+    /// The key for the next attempt: by weight among the ready ones, else the one that is ready soonest.
+    pub(crate) fn choose_key(&self, now: Moment, random: f64) -> usize {
+        if self.keys.len() == 1 {
+            return 0;
+        }
+        pick_key(self.keys.iter().map(|key| (key.weight, key.health.is_ready(now))), random).unwrap_or_else(
+            || {
+                let wait = |key: &Key| match key.health.readiness(now) {
+                    Readiness::Ready => Moment::ZERO,
+                    Readiness::Cooling { until } => until,
+                    Readiness::Out { probe_at } => probe_at.saturating_add(Moment::from_secs(3600)),
+                };
+                self.keys.iter().enumerate().min_by_key(|(_, key)| wait(key)).map_or(0, |(place, _)| place)
+            },
+        )
+    }
+
+    fn build_target(
+        &self,
+        model: &str,
+        catalog: &Catalog,
+        settings: &Settings,
+        series_model: &str,
+    ) -> Target {
+        let label: Arc<str> = format!("{}/{model}", self.name).into();
+        let facts = catalog.model(&self.kind, model);
+        let override_prices = settings.prices.get(&*label);
+        let prices = match (facts.and_then(|facts| facts.prices()), override_prices) {
+            (Some(listed), Some(own)) => Some(listed.clone().overridden_by(&prices_of(own))),
+            (Some(listed), None) => Some(listed.clone()),
+            (None, Some(own)) => Some(prices_of(own)),
+            (None, None) => None,
+        };
+        let prices = prices.map(|prices| {
+            let kept: serde_json::Map<String, serde_json::Value> = prices
+                .iter()
+                .filter(|(tier, ..)| *tier == PriceTier::Standard)
+                .map(|(_, kind, rate)| (kind.name().to_owned(), rate.0.into()))
+                .collect();
+            (prices, Text::from(serde_json::Value::Object(kept).to_string()))
+        });
+        Target {
+            window: facts.and_then(|facts| facts.context_window).map(u64::from),
+            traits: catalog.target_traits(&self.kind, model),
+            prices,
+            health: TargetHealth::default(),
+            series: TargetSeries::new(&self.name, series_model),
+            model: model.into(),
+            label,
+        }
+    }
+}
+
+fn prices_of(own: &PriceOverride) -> Prices {
+    use tidegate_catalog::PriceKind as Kind;
+    [
+        (Kind::Input, own.input),
+        (Kind::Output, own.output),
+        (Kind::CacheRead, own.cache_read),
+        (Kind::CacheWrite5m, own.cache_write),
+        (Kind::Reasoning, own.reasoning),
+        (Kind::InputAudio, own.input_audio),
+        (Kind::OutputAudio, own.output_audio),
+    ]
+    .into_iter()
+    .filter_map(|(kind, rate)| Some((kind, rate?)))
+    .fold(Prices::new(), |prices, (kind, rate)| prices.set(PriceTier::Standard, kind, Rate(rate)))
+}
+
+fn build_keys(
+    configured: &tidegate_config::Provider,
+    doors: &[Door],
+    before: Option<&Provider>,
+) -> Result<Vec<Key>, ProviderError> {
+    if configured.keys.is_empty() {
+        return Ok(vec![Key {
+            label: Text::default(),
+            weight: 1,
+            values: vec![None; doors.len()],
+            fingerprint: 0,
+            health: Arc::default(),
+        }]);
+    }
+    let mut keys = Vec::with_capacity(configured.keys.len());
+    for (number, key) in (1..).zip(&configured.keys) {
+        let secret = key.secret.expose();
+        let mut values = Vec::with_capacity(doors.len());
+        for door in doors {
+            let mut value =
+                HeaderValue::from_str(&format!("{}{secret}", door.auth_prefix)).map_err(|_error| {
+                    ProviderError::Header { provider: configured.name.clone(), what: format!("key {number}") }
+                })?;
+            value.set_sensitive(true);
+            values.push(Some(value));
+        }
+        let fingerprint = fingerprint(secret);
+        let health = before
+            .and_then(|before| before.keys.iter().find(|known| known.fingerprint == fingerprint))
+            .map(|known| Arc::clone(&known.health))
+            .unwrap_or_default();
+        // A reload is the operator's word that the credentials are fine now.
+        health.succeed();
+        keys.push(Key {
+            label: Text::from(format!("{}#{number}", configured.name)),
+            weight: key.weight,
+            values,
+            fingerprint,
+            health,
+        });
+    }
+    Ok(keys)
+}
+
+/// Tells keys apart across a reload without keeping them.
+fn fingerprint(secret: &str) -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    use std::sync::LazyLock;
+    static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    STATE.hash_one(secret)
+}

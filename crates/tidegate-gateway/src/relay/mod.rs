@@ -1,0 +1,12 @@
+//! Station 6: bring the answer back in the caller's dialect, whole or streamed.
+
+mod array;
+mod body;
+mod count;
+mod stream;
+mod track;
+mod whole;
+
+pub use body::AnswerBody;
+pub(crate) use stream::StreamRelay;
+pub(crate) use whole::WholeAnswer;

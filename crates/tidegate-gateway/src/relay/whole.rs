@@ -1,0 +1,62 @@
+//! A whole answer: as it came where target and caller speak the same dialect, else translated.
+
+use bytes::Bytes;
+use tidegate_wire::reply::Reply;
+use tidegate_wire::tap::{Tapped, tap_reply};
+use tidegate_wire::{Dialect, ReplyError, ReplyOptions, Usage};
+
+use crate::accept::{Call, Operation};
+use crate::attempt::Translation;
+use crate::plan::Planned;
+
+/// A whole answer in the caller's dialect, and what was seen in it.
+#[derive(Debug)]
+pub(crate) struct WholeAnswer {
+    pub(crate) body: Bytes,
+    pub(crate) usage: Usage,
+    pub(crate) finish: Option<&'static str>,
+    /// The answer in the canonical model, where it had to be parsed anyway.
+    pub(crate) reply: Option<Reply>,
+}
+
+impl WholeAnswer {
+    /// Reads what a target answered with status 200.
+    pub(crate) fn read(
+        translation: &Translation<'_>,
+        planned: &Planned,
+        body: Bytes,
+    ) -> Result<Self, ReplyError> {
+        let call = translation.call;
+        let dialect = planned.dialect();
+        if call.operation == Operation::CountTokens {
+            return super::count::read(call, dialect, &body);
+        }
+        if call.stream || !is_same(dialect, call) {
+            let reply = dialect.codec().parse_reply(&body)?;
+            let rendered = call.dialect.codec().render_reply(&reply, &reply_options(call));
+            let finish = reply.choices.first().and_then(|choice| choice.finish.as_ref());
+            return Ok(Self {
+                body: rendered,
+                usage: reply.usage,
+                finish: finish.map(|finish| finish.reason.as_str()),
+                reply: Some(reply),
+            });
+        }
+        let Tapped { usage, finish } = tap_reply(dialect, &body)?;
+        Ok(Self { body, usage, finish: finish.map(tidegate_wire::reply::FinishReason::as_str), reply: None })
+    }
+}
+
+fn is_same(dialect: Dialect, call: &Call) -> bool {
+    dialect == call.dialect
+}
+
+/// What renderers need to know of the caller's request.
+pub(crate) fn reply_options(call: &Call) -> ReplyOptions {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    ReplyOptions {
+        now: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+        fallback_id: call.id.to_string(),
+        include_usage: call.include_usage,
+    }
+}

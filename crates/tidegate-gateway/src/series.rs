@@ -1,0 +1,134 @@
+//! The figures that go to `/metrics`, with handles kept where they are used: looking a series up by its labels on every
+//! call would cost more than counting.
+//!
+//! Names follow OpenTelemetry's GenAI conventions where those have one.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{Counter, Histogram, Label};
+use tidegate_store::Outcome;
+use tidegate_wire::{FailureKind, Usage};
+
+/// The series of one target.
+#[derive(Debug)]
+pub(crate) struct TargetSeries {
+    labels: [Label; 2],
+    calls: [OnceLock<Counter>; Outcome::ALL.len()],
+    failures: [OnceLock<Counter>; FailureKind::ALL.len()],
+    handles: OnceLock<Handles>,
+}
+
+/// The series that every answered call touches.
+#[derive(Debug)]
+struct Handles {
+    duration: Histogram,
+    first_token: Histogram,
+    input_tokens: Counter,
+    cached_tokens: Counter,
+    output_tokens: Counter,
+    reasoning_tokens: Counter,
+    cost: Counter,
+}
+
+impl TargetSeries {
+    pub(crate) fn new(provider: &str, model: &str) -> Self {
+        Self {
+            labels: [Label::new("provider", provider.to_owned()), Label::new("model", model.to_owned())],
+            calls: Default::default(),
+            failures: Default::default(),
+            handles: OnceLock::new(),
+        }
+    }
+
+    /// A call ended at this target.
+    pub(crate) fn call(&self, outcome: Outcome, duration: Duration, first_token: Option<Duration>) {
+        let place = Outcome::ALL.iter().position(|other| *other == outcome).unwrap_or(0);
+        if let Some(counter) = self.calls.get(place) {
+            counter
+                .get_or_init(|| self.counter("tidegate_calls_total", Some(("outcome", outcome.as_str()))))
+                .increment(1);
+        }
+        let handles = self.handles();
+        handles.duration.record(duration);
+        if let Some(first_token) = first_token {
+            handles.first_token.record(first_token);
+        }
+    }
+
+    /// An attempt at this target failed.
+    pub(crate) fn failure(&self, kind: FailureKind) {
+        let place = FailureKind::ALL.iter().position(|other| *other == kind).unwrap_or(0);
+        if let Some(counter) = self.failures.get(place) {
+            counter
+                .get_or_init(|| {
+                    self.counter("tidegate_attempt_failures_total", Some(("kind", kind.as_str())))
+                })
+                .increment(1);
+        }
+    }
+
+    /// Tokens were used at this target.
+    pub(crate) fn usage(&self, usage: &Usage, cost_nanodollars: Option<u64>) {
+        let handles = self.handles();
+        handles.input_tokens.increment(usage.input);
+        handles.output_tokens.increment(usage.output);
+        if usage.cache_read > 0 {
+            handles.cached_tokens.increment(usage.cache_read);
+        }
+        if usage.reasoning > 0 {
+            handles.reasoning_tokens.increment(usage.reasoning);
+        }
+        if let Some(cost) = cost_nanodollars {
+            handles.cost.increment(cost);
+        }
+    }
+
+    fn handles(&self) -> &Handles {
+        self.handles.get_or_init(|| Handles {
+            duration: self.histogram("tidegate_call_duration_seconds"),
+            first_token: self.histogram("tidegate_time_to_first_token_seconds"),
+            input_tokens: self.counter("tidegate_tokens_total", Some(("type", "input"))),
+            cached_tokens: self.counter("tidegate_tokens_total", Some(("type", "input_cached"))),
+            output_tokens: self.counter("tidegate_tokens_total", Some(("type", "output"))),
+            reasoning_tokens: self.counter("tidegate_tokens_total", Some(("type", "output_reasoning"))),
+            cost: self.counter("tidegate_cost_nanodollars_total", None),
+        })
+    }
+
+    fn counter(&self, name: &'static str, more: Option<(&'static str, &'static str)>) -> Counter {
+        let mut labels = self.labels.to_vec();
+        labels.extend(more.map(|(name, value)| Label::new(name, value)));
+        metrics::counter!(name, labels)
+    }
+
+    fn histogram(&self, name: &'static str) -> Histogram {
+        metrics::histogram!(name, self.labels.to_vec())
+    }
+}
+
+/// The series of the gateway as a whole.
+#[derive(Debug)]
+pub(crate) struct GatewaySeries {
+    overhead: Histogram,
+    refused: Counter,
+}
+
+impl GatewaySeries {
+    pub(crate) fn new() -> Self {
+        Self {
+            overhead: metrics::histogram!("tidegate_overhead_seconds"),
+            refused: metrics::counter!("tidegate_calls_refused_total"),
+        }
+    }
+
+    /// The time that a call spent in Tidegate itself, up to its answer's first byte.
+    pub(crate) fn overhead(&self, time: Duration) {
+        self.overhead.record(time);
+    }
+
+    /// A call ended before any target was asked.
+    pub(crate) fn refused(&self) {
+        self.refused.increment(1);
+    }
+}

@@ -1,0 +1,124 @@
+//! The way of a request: the one function that walks the stations, in their order.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tidegate_store::CallId;
+use tidegate_wire::Losses;
+
+use crate::accept::{Arrival, accept};
+use crate::admit::admit;
+use crate::attempt::{Answered, Won, attempt};
+use crate::error::GatewayError;
+use crate::gateway::Gateway;
+use crate::plan::plan;
+use crate::relay::AnswerBody;
+use crate::upstream::UpstreamClient;
+
+/// The most bytes of `x-tidegate-dropped`; clients and proxies limit headers to some 8 KB in all.
+const MAX_DROPPED_HEADER: usize = 2_048;
+
+/// An answer with status 200.
+#[derive(Debug)]
+pub struct Answer {
+    /// Tidegate's own response headers.
+    pub headers: HeaderMap,
+    /// Whether it is a stream of server-sent events (else JSON).
+    pub is_event_stream: bool,
+    /// Its body.
+    pub body: AnswerBody,
+}
+
+/// No answer: the error, and the headers that go with it.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The error.
+    pub error: GatewayError,
+    /// How many attempts were made.
+    pub attempts: usize,
+}
+
+/// Walks a request through the stations.
+pub async fn walk(
+    gateway: &Arc<Gateway>,
+    upstream: &UpstreamClient,
+    id: CallId,
+    arrival: Arrival,
+) -> Result<Answer, Refusal> {
+    let refuse = |error| Refusal { error, attempts: 0 };
+
+    // First, because nothing else can be decided about a request that makes no sense.
+    let call = accept(id, arrival).map_err(refuse)?;
+
+    // Before anything that costs money: from here on the call has a place in the ledger, and is settled when the
+    // settlement is dropped, wherever that is.
+    let mut settlement = admit(gateway, &call).map_err(refuse)?;
+
+    // The configuration of the moment; a reload does not change the rules of a call that is under way.
+    let snapshot = gateway.snapshot();
+    let plan = plan(&snapshot, &call).map_err(|error| {
+        settlement.refused(error.status);
+        refuse(error)
+    })?;
+
+    let Won { planned, losses, answer } =
+        attempt(gateway, upstream, &call, &plan, &mut settlement).await.map_err(|error| {
+            match error.failure {
+                Some(kind) => settlement.failed(Some(kind), error.status),
+                None => settlement.refused(error.status),
+            }
+            Refusal { attempts: settlement.attempts(), error }
+        })?;
+
+    settlement.dropped(&losses);
+    settlement.first_token();
+    let mut headers = HeaderMap::new();
+    put(&mut headers, "x-tidegate-target", &planned.target.label);
+    headers.insert("x-tidegate-attempts", HeaderValue::from(settlement.attempts()));
+    if !losses.is_empty() {
+        put(&mut headers, "x-tidegate-dropped", &dropped_header(&losses));
+    }
+    Ok(match answer {
+        Answered::Whole(whole) => {
+            if let Some(cost) = settlement.used(whole.usage) {
+                let cost = tidegate_catalog::NanoDollars(i64::try_from(cost).unwrap_or(i64::MAX));
+                put(&mut headers, "x-tidegate-cost", &cost.to_string());
+            }
+            settlement.sent(whole.body.len());
+            settlement.answered(whole.finish);
+            Answer { headers, is_event_stream: false, body: AnswerBody::whole(whole.body) }
+        }
+        Answered::Stream(mut relay) => {
+            settlement.began_answer(200);
+            relay.settle_with(settlement);
+            Answer { headers, is_event_stream: !call.json_array, body: AnswerBody::stream(relay) }
+        }
+    })
+}
+
+fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    // Model names come from callers: what a header cannot carry is left out rather than the whole answer.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+fn dropped_header(losses: &Losses) -> String {
+    let mut header = String::new();
+    let mut unlisted = losses.unlisted();
+    for field in losses.fields() {
+        if header.len() + field.len() + 2 > MAX_DROPPED_HEADER {
+            unlisted += 1;
+            continue;
+        }
+        if !header.is_empty() {
+            header.push_str(", ");
+        }
+        // Field names may come from the caller's own JSON.
+        header.extend(field.chars().map(|c| if c.is_ascii_graphic() && c != ',' { c } else { '?' }));
+    }
+    if unlisted > 0 {
+        header.push_str(&format!(", and {unlisted} more"));
+    }
+    header
+}
