@@ -31,3 +31,11 @@ pub use failure::{CallerError, ErrorClass, FailureKind, ProviderError};
 pub use loss::{Field, Losses};
 pub use target::{ReasoningBack, TargetTraits, ThinkingStyle};
 pub use usage::Usage;
+
+/// What Gemini's dialect has beyond [`Codec`]: `countTokens`, and streams as JSON arrays for callers without `alt=sse`.
+pub mod gemini {
+    pub use crate::dialects::gemini::{
+        JsonArray, json_array_encoder, parse_count_reply, parse_count_request, render_count_reply,
+        render_count_request,
+    };
+}

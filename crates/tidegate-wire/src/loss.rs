@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::conversation::{Conversation, Role};
+
 /// The most fields listed; the rest is counted. A header has to hold them.
 const MAX_LISTED: usize = 64;
 
@@ -45,6 +47,30 @@ impl Losses {
     /// How many more were met than are listed.
     pub fn unlisted(&self) -> usize {
         self.more
+    }
+}
+
+/// Where a turn stood in the caller's request, as far as the conversation still tells: `messages[2]`. What OpenAI's
+/// callers send as several tool messages is one turn here, so that later numbers may be lower than the caller's.
+pub(crate) fn place_of_turn(conversation: &Conversation, turn: usize) -> String {
+    let is_system = conversation.turns.get(turn).is_some_and(|turn| turn.role == Role::System);
+    let has_system = conversation.turns.first().is_some_and(|turn| turn.role == Role::System);
+    match conversation.origin {
+        crate::Dialect::OpenAiChat => format!("messages[{turn}]"),
+        crate::Dialect::AnthropicMessages if is_system && turn == 0 => "system".to_owned(),
+        crate::Dialect::AnthropicMessages => format!("messages[{}]", turn - usize::from(has_system)),
+        crate::Dialect::Gemini if is_system => "systemInstruction".to_owned(),
+        crate::Dialect::Gemini => format!("contents[{}]", turn - usize::from(has_system)),
+    }
+}
+
+/// Where a part stood in the caller's request: `messages[2].content[0]`.
+pub(crate) fn place_of_part(conversation: &Conversation, turn: usize, part: usize) -> String {
+    let place = place_of_turn(conversation, turn);
+    match conversation.origin {
+        crate::Dialect::Gemini => format!("{place}.parts[{part}]"),
+        crate::Dialect::AnthropicMessages if place == "system" => format!("system[{part}]"),
+        _ => format!("{place}.content[{part}]"),
     }
 }
 

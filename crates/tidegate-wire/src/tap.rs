@@ -161,9 +161,13 @@ impl StreamTap {
 /// Whether an event is something that the model said.
 pub fn is_token(event: &Event) -> bool {
     match event {
-        Event::PartDelta { delta: PartDelta::Text(text) | PartDelta::Arguments(text), .. } => !text.is_empty(),
+        Event::PartDelta { delta: PartDelta::Text(text) | PartDelta::Arguments(text), .. } => {
+            !text.is_empty()
+        }
         Event::PartDelta { .. } | Event::Finish { .. } => true,
-        Event::PartStart { start, .. } => !matches!(start, PartStart::Text | PartStart::Reasoning | PartStart::Refusal),
+        Event::PartStart { start, .. } => {
+            !matches!(start, PartStart::Text | PartStart::Reasoning | PartStart::Refusal)
+        }
         _ => false,
     }
 }

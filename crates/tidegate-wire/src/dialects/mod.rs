@@ -1,7 +1,7 @@
 //! The dialects: one folder each, with the same file names in all of them, and one line each in [`Dialect::codec`].
 
 mod anthropic_messages;
-mod gemini;
+pub(crate) mod gemini;
 mod openai_chat;
 
 use std::fmt;
