@@ -1,0 +1,24 @@
+//! The server: from a listening socket to requests. The binary's `serve` command calls [`serve`].
+//!
+//! One thread per core, each with a runtime of its own, and a connection stays on the thread that got it, with its
+//! upstream connections: nothing of a call is shared between cores, and no call wakes another thread. The accepting
+//! task hands each connection to the worker with the fewest.
+//!
+//! - `accept`: takes connections and spreads them; stops on shutdown
+//! - `worker`: a thread, its runtime and its connections; drains them
+//! - `connection`: HTTP/1.1 or HTTP/2 on one connection
+//! - `options`: the limits, each with its reason
+
+mod accept;
+mod connection;
+mod error;
+mod options;
+mod worker;
+
+pub use accept::serve;
+pub use error::ServeError;
+pub use options::{ServeOptions, raise_open_file_limit};
+pub use worker::WorkerId;
+
+#[cfg(test)]
+mod tests;
