@@ -39,3 +39,10 @@ pub mod gemini {
         render_count_request,
     };
 }
+
+/// What Anthropic's dialect has beyond [`Codec`]: `count_tokens`.
+pub mod anthropic {
+    pub use crate::dialects::anthropic_messages::{
+        parse_count_reply, parse_count_request, render_count_reply, render_count_request,
+    };
+}

@@ -1,6 +1,7 @@
 //! The dialects: one folder each, with the same file names in all of them, and one line each in [`Dialect::codec`].
 
-mod anthropic_messages;
+pub(crate) mod anthropic_messages;
+mod fields;
 pub(crate) mod gemini;
 mod openai_chat;
 

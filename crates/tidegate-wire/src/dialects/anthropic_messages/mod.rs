@@ -1,63 +1,79 @@
-//! Being written.
+//! Anthropic Messages: requests, answers, streams and errors, and the counting of tokens.
+//!
+//! - [`parse`], [`blocks`]: requests in; [`render`] with [`turns`], [`thinking`], [`schema`]: requests out
+//! - [`reply`], [`usage`]: whole answers, both ways
+//! - [`decode`], [`encode`]: streams, in and out
+//! - [`error`]: errors, both ways
+//! - [`types`]: the shapes that are written
+//! - [`count_tokens`]: `/v1/messages/count_tokens`, both ways, offered as `tidegate_wire::anthropic`
+
+mod blocks;
+mod count_tokens;
+mod decode;
+mod encode;
+mod error;
+mod parse;
+mod render;
+mod reply;
+mod schema;
+mod thinking;
+mod turns;
+mod types;
+mod usage;
+
+pub use count_tokens::{parse_count_reply, parse_count_request, render_count_reply, render_count_request};
 
 use bytes::Bytes;
+use serde::Serialize;
 
-use super::*;
-use crate::failure::FailureKind;
+use super::{
+    CallerError, Codec, Conversation, PathFacts, ProviderError, RenderedRequest, Reply, ReplyError,
+    ReplyOptions, RequestError, RequestOptions, StreamDecoder, StreamEncoder,
+};
 
 /// The dialect.
 #[derive(Debug)]
-pub struct AnthropicMessages;
+pub(super) struct AnthropicMessages;
 
 impl Codec for AnthropicMessages {
-    fn parse_request(&self, _: &[u8], _: Option<PathFacts<'_>>) -> Result<Conversation, RequestError> {
-        Err(RequestError { message: "being written".into(), param: None })
+    fn parse_request(&self, body: &[u8], _: Option<PathFacts<'_>>) -> Result<Conversation, RequestError> {
+        parse::parse_request(body, parse::Purpose::Message)
     }
-    fn render_request(&self, _: &Conversation, _: &RequestOptions<'_>) -> RenderedRequest {
-        RenderedRequest { body: Bytes::new(), losses: Losses::new() }
+
+    fn render_request(&self, conversation: &Conversation, options: &RequestOptions<'_>) -> RenderedRequest {
+        render::render_request(conversation, options, parse::Purpose::Message)
     }
-    fn parse_reply(&self, _: &[u8]) -> Result<Reply, ReplyError> {
-        Ok(Reply::new(Dialect::AnthropicMessages))
+
+    fn parse_reply(&self, body: &[u8]) -> Result<Reply, ReplyError> {
+        reply::parse_reply(body)
     }
-    fn render_reply(&self, _: &Reply, _: &ReplyOptions) -> Bytes {
-        Bytes::new()
+
+    fn render_reply(&self, reply: &Reply, options: &ReplyOptions) -> Bytes {
+        reply::render_reply(reply, options)
     }
+
     fn decoder(&self) -> Box<dyn StreamDecoder> {
-        Box::new(Nothing)
+        Box::new(decode::Decoder::default())
     }
-    fn encoder(&self, _: ReplyOptions) -> Box<dyn StreamEncoder> {
-        Box::new(Nothing)
+
+    fn encoder(&self, options: ReplyOptions) -> Box<dyn StreamEncoder> {
+        Box::new(encode::Encoder::new(options))
     }
-    fn parse_error(&self, status: u16, _: &[u8]) -> ProviderError {
-        ProviderError {
-            kind: FailureKind::ProviderError,
-            status,
-            message: String::new(),
-            error_type: None,
-            code: None,
-            param: None,
-            retry_after: None,
-        }
+
+    fn parse_error(&self, status: u16, body: &[u8]) -> ProviderError {
+        error::parse_error(status, body)
     }
-    fn render_error(&self, _: &CallerError) -> Bytes {
-        Bytes::new()
+
+    fn render_error(&self, error: &CallerError) -> Bytes {
+        error::render_error(error)
     }
-    fn render_error_event(&self, _: &CallerError) -> Bytes {
-        Bytes::new()
+
+    fn render_error_event(&self, error: &CallerError) -> Bytes {
+        error::render_error_event(error)
     }
 }
 
-struct Nothing;
-
-impl StreamDecoder for Nothing {
-    fn decode(&mut self, _: &SseEvent, _: &mut Vec<Event>) -> Result<(), ReplyError> {
-        Ok(())
-    }
-    fn finish(&mut self, _: &mut Vec<Event>) -> bool {
-        true
-    }
-}
-
-impl StreamEncoder for Nothing {
-    fn encode(&mut self, _: &Event, _: &mut Vec<u8>) {}
+/// Writes one of this folder's own shapes. They have text keys and finite numbers, and so cannot fail to be JSON.
+fn to_bytes(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).unwrap_or_default().into()
 }
