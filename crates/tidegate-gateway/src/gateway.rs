@@ -10,6 +10,7 @@ use tidegate_policy::{RetryBudget, is_retry_allowed};
 use tidegate_store::{LedgerStatus, LedgerWriter};
 
 use crate::clock::Clock;
+use crate::error::GatewayError;
 use crate::plan::names;
 use crate::provider::ProviderError;
 use crate::series::GatewaySeries;
@@ -78,6 +79,16 @@ impl Gateway {
     /// The models one can ask for.
     pub fn models(&self) -> Vec<names::ListedModel> {
         names::list(&self.snapshot.load())
+    }
+
+    /// The model that a name means.
+    pub fn model(&self, name: &str) -> Result<names::ListedModel, GatewayError> {
+        names::find(&self.snapshot.load(), name)
+    }
+
+    /// The largest request body accepted, in bytes.
+    pub fn max_body(&self) -> usize {
+        self.snapshot.load().settings.server.max_body
     }
 
     /// How it is doing.

@@ -35,6 +35,7 @@ mod way;
 
 pub use accept::{Arrival, Operation};
 pub use error::{GatewayError, Source};
+pub use plan::ListedModel;
 pub use gateway::{Gateway, GatewayOptions, Status};
 pub use provider::ProviderError;
 pub use relay::AnswerBody;

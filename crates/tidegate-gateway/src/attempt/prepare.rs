@@ -1,6 +1,6 @@
 //! What is sent to a target: the caller's own bytes where it speaks the caller's dialect, else a translation.
 
-use std::cell::OnceCell;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING};
@@ -19,12 +19,12 @@ use crate::upstream::UpstreamBody;
 #[derive(Debug)]
 pub(crate) struct Translation<'a> {
     pub(crate) call: &'a Call,
-    conversation: OnceCell<Result<Conversation, GatewayError>>,
+    conversation: OnceLock<Result<Conversation, GatewayError>>,
 }
 
 impl<'a> Translation<'a> {
     pub(crate) fn new(call: &'a Call) -> Self {
-        Self { call, conversation: OnceCell::new() }
+        Self { call, conversation: OnceLock::new() }
     }
 
     /// The call in the canonical model.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tidegate_catalog::Mode;
+
 use crate::error::GatewayError;
 use crate::provider::Provider;
 use crate::snapshot::Snapshot;
@@ -27,6 +29,10 @@ pub struct ListedModel {
     pub targets: Vec<String>,
     /// Whether it is an entry of `models:`.
     pub is_entry: bool,
+    /// Input tokens that fit, where known; of an entry, what fits into its first target.
+    pub context_window: Option<u32>,
+    /// Output tokens that it gives at most, where known.
+    pub max_output: Option<u32>,
 }
 
 /// Finds out what a name means.
@@ -52,20 +58,54 @@ pub(crate) fn resolve<'a>(snapshot: &'a Snapshot, name: &'a str) -> Result<Meani
     if serving.is_empty() { Err(unknown(snapshot, name)) } else { Ok(Meaning::Direct(serving)) }
 }
 
-/// Every model that one can ask for by name: the entries, then what the catalog knows of each configured provider.
+/// Every model that one can ask for by name: the entries, then what the catalog knows of each configured provider that
+/// converses.
 pub(crate) fn list(snapshot: &Snapshot) -> Vec<ListedModel> {
-    let entries = snapshot.settings.models.values().map(|entry| ListedModel {
+    let entries = snapshot.settings.models.values().map(|entry| listed_entry(snapshot, entry));
+    let direct = snapshot.providers().flat_map(|provider| {
+        let models = snapshot.catalog.models(&provider.kind).iter();
+        models.filter(|facts| facts.mode == Mode::Chat).map(|facts| listed_direct(snapshot, provider, &facts.name))
+    });
+    entries.chain(direct).collect()
+}
+
+/// The one model that a name means.
+pub(crate) fn find(snapshot: &Snapshot, name: &str) -> Result<ListedModel, GatewayError> {
+    Ok(match resolve(snapshot, name)? {
+        Meaning::Entry(entry) => listed_entry(snapshot, entry),
+        Meaning::Direct(serving) => {
+            let mut models = serving.iter().map(|(provider, model)| listed_direct(snapshot, provider, model));
+            let mut first = models.next().ok_or_else(|| unknown(snapshot, name))?;
+            first.targets.extend(models.flat_map(|model| model.targets));
+            name.clone_into(&mut first.name);
+            first
+        }
+    })
+}
+
+fn listed_entry(snapshot: &Snapshot, entry: &tidegate_config::Model) -> ListedModel {
+    let facts = entry.targets.first().and_then(|target| {
+        snapshot.provider(&target.provider).and_then(|provider| snapshot.catalog.model(&provider.kind, &target.model))
+    });
+    ListedModel {
         name: entry.name.clone(),
         targets: entry.targets.iter().map(|target| format!("{}/{}", target.provider, target.model)).collect(),
         is_entry: true,
-    });
-    let direct = snapshot.providers().flat_map(|provider| {
-        snapshot.catalog.models(&provider.kind).iter().map(|facts| {
-            let name = format!("{}/{}", provider.name, facts.name);
-            ListedModel { targets: vec![name.clone()], name, is_entry: false }
-        })
-    });
-    entries.chain(direct).collect()
+        context_window: facts.and_then(|facts| facts.context_window),
+        max_output: facts.and_then(|facts| facts.max_output),
+    }
+}
+
+fn listed_direct(snapshot: &Snapshot, provider: &Provider, model: &str) -> ListedModel {
+    let facts = snapshot.catalog.model(&provider.kind, model);
+    let name = format!("{}/{model}", provider.name);
+    ListedModel {
+        targets: vec![name.clone()],
+        name,
+        is_entry: false,
+        context_window: facts.and_then(|facts| facts.context_window),
+        max_output: facts.and_then(|facts| facts.max_output),
+    }
 }
 
 fn unknown(snapshot: &Snapshot, name: &str) -> GatewayError {

@@ -1,0 +1,69 @@
+//! What the routes share, and the router made of them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{MethodFilter, on};
+use tidegate_gateway::Gateway;
+use tidegate_gateway::upstream::UpstreamClient;
+
+use crate::metrics::Metrics;
+use crate::routes::{Method, ROUTES, Target};
+use crate::{error, health, inference, metrics, models};
+
+/// The whole API of one process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct App {
+    gateway: Arc<Gateway>,
+    metrics: Metrics,
+}
+
+/// What one worker's routes have at hand.
+#[derive(Clone)]
+pub(crate) struct Worker {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) metrics: Metrics,
+    /// Connections to providers belong to the worker's own runtime.
+    pub(crate) upstream: UpstreamClient,
+}
+
+impl App {
+    /// An API in front of this gateway.
+    pub fn new(gateway: Arc<Gateway>, metrics: Metrics) -> Self {
+        Self { gateway, metrics }
+    }
+
+    /// The router of one worker, with connections to providers of its own. Call it on the worker's runtime.
+    pub fn router(&self) -> Router {
+        let worker = Worker {
+            gateway: Arc::clone(&self.gateway),
+            metrics: self.metrics.clone(),
+            upstream: UpstreamClient::new(),
+        };
+        let mut router = Router::new();
+        for route in ROUTES {
+            let filter = match route.method {
+                Method::Get => MethodFilter::GET,
+                Method::Post => MethodFilter::POST,
+            };
+            let handler = match route.target {
+                Target::Inference(dialect, operation) => on(filter, move |state, request| {
+                    inference::handle(state, request, dialect, operation)
+                }),
+                Target::GeminiMethod => on(filter, inference::handle_gemini),
+                Target::ListModels => on(filter, models::list),
+                Target::ListGeminiModels => on(filter, models::list_gemini),
+                Target::OneModel => on(filter, models::one),
+                Target::OneGeminiModel => on(filter, models::one_gemini),
+                Target::Live => on(filter, health::live),
+                Target::Ready => on(filter, health::ready),
+                Target::Metrics => on(filter, metrics::render),
+            };
+            router = router.route(route.path, handler);
+        }
+        router
+            .fallback(error::no_such_route)
+            .method_not_allowed_fallback(error::method_not_allowed)
+            .with_state(worker)
+    }
+}

@@ -1,0 +1,71 @@
+//! The only place where an error becomes a status and a body: in the caller's own dialect, so that its SDK raises the
+//! exception its users know.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tidegate_gateway::{GatewayError, Refusal};
+use tidegate_store::CallId;
+use tidegate_wire::Dialect;
+
+use crate::inference::request_id_headers;
+
+/// An error for a caller of this dialect.
+pub(crate) fn respond(dialect: Dialect, id: CallId, refusal: &Refusal) -> Response {
+    let error = &refusal.error;
+    let id = id.to_string();
+    let body = dialect.codec().render_error(&error.to_caller_error(Some(&id)));
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    request_id_headers(headers, dialect, &id);
+    headers.insert("x-tidegate-attempts", HeaderValue::from(refusal.attempts));
+    if let Some(wait) = error.retry_after {
+        put_retry_after(headers, wait);
+    }
+    if matches!(error.status, 408 | 413) {
+        // What is left of the body is not read; the connection cannot be used for another request.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Seconds for everybody, rounded up so that nobody comes too early, and milliseconds for OpenAI's and Anthropic's SDKs.
+fn put_retry_after(headers: &mut HeaderMap, wait: Duration) {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    headers.insert("retry-after-ms", HeaderValue::from(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)));
+}
+
+/// The fallback for paths that do not exist.
+pub(crate) async fn no_such_route(request: Request) -> Response {
+    let error = GatewayError::no_such_route(request.method().as_str(), request.uri().path());
+    respond(guess(&request), CallId::now(), &Refusal { error, attempts: 0 })
+}
+
+/// The fallback for methods that a path does not take.
+pub(crate) async fn method_not_allowed(request: Request) -> Response {
+    let error = GatewayError::method_not_allowed(request.method().as_str(), request.uri().path());
+    respond(guess(&request), CallId::now(), &Refusal { error, attempts: 0 })
+}
+
+/// Which SDK may have sent a request to a path that does not exist.
+fn guess(request: &Request) -> Dialect {
+    if request.uri().path().starts_with("/v1beta") || request.headers().contains_key("x-goog-api-key") {
+        Dialect::Gemini
+    } else if speaks_anthropic(request.headers()) || request.uri().path().starts_with("/v1/messages") {
+        Dialect::AnthropicMessages
+    } else {
+        Dialect::OpenAiChat
+    }
+}
+
+/// Whether the caller is one of Anthropic's SDKs, for paths that dialects share.
+pub(crate) fn speaks_anthropic(headers: &HeaderMap) -> bool {
+    headers.contains_key("anthropic-version")
+}

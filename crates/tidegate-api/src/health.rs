@@ -1,0 +1,32 @@
+//! Whether the process runs, and whether it can take calls.
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+
+use crate::app::Worker;
+
+/// The process runs.
+pub(crate) async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// It can take calls: the ledger takes entries.
+pub(crate) async fn ready(State(worker): State<Worker>) -> Response {
+    let status = worker.gateway.status();
+    let ledger = status.ledger;
+    let is_ready = ledger.free_seats > 0;
+    let body = serde_json::json!({
+        "ready": is_ready,
+        "calls_in_flight": status.calls_in_flight,
+        "ledger": {
+            "written": ledger.written,
+            "pending": ledger.pending,
+            "failing": ledger.failing,
+            "free_seats": ledger.free_seats,
+        },
+    });
+    let code = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, [(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}

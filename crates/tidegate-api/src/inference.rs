@@ -1,0 +1,96 @@
+//! The inference routes: a request comes in as HTTP, walks through the gateway, and goes back as HTTP.
+
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use tidegate_gateway::accept::PathParts;
+use tidegate_gateway::{Answer, Arrival, GatewayError, Operation, Refusal, walk};
+use tidegate_store::CallId;
+use tidegate_wire::Dialect;
+
+use crate::app::Worker;
+use crate::{body, error};
+
+/// A request whose model and stream flag are in the body.
+pub(crate) async fn handle(
+    State(worker): State<Worker>,
+    request: Request,
+    dialect: Dialect,
+    operation: Operation,
+) -> Response {
+    serve(worker, request, dialect, operation, None).await
+}
+
+/// A request to one of Gemini's methods: `models/{model}:{method}`.
+pub(crate) async fn handle_gemini(
+    State(worker): State<Worker>,
+    Path(model_and_method): Path<String>,
+    request: Request,
+) -> Response {
+    let dialect = Dialect::Gemini;
+    let (model, method) = model_and_method.rsplit_once(':').unwrap_or((&model_and_method, ""));
+    let (operation, stream) = match method {
+        "generateContent" => (Operation::Chat, false),
+        "streamGenerateContent" => (Operation::Chat, true),
+        "countTokens" => (Operation::CountTokens, false),
+        _ => {
+            let error = GatewayError::no_such_route("POST", request.uri().path());
+            return error::respond(dialect, CallId::now(), &Refusal { error, attempts: 0 });
+        }
+    };
+    let asks_for_events =
+        request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
+    let path = PathParts { model: model.to_owned(), stream, json_array: stream && !asks_for_events };
+    serve(worker, request, dialect, operation, Some(path)).await
+}
+
+async fn serve(
+    worker: Worker,
+    request: Request,
+    dialect: Dialect,
+    operation: Operation,
+    path: Option<PathParts>,
+) -> Response {
+    let at = Instant::now();
+    let id = CallId::now();
+    let (head, body) = request.into_parts();
+    let limit = worker.gateway.max_body();
+    let outcome = match body::read(&head.headers, body, limit).await {
+        Err(error) => Err(Refusal { error, attempts: 0 }),
+        Ok(body) => {
+            let arrival = Arrival { at, operation, dialect, path, headers: head.headers, body };
+            walk(&worker.gateway, &worker.upstream, id, arrival).await
+        }
+    };
+    match outcome {
+        Ok(answer) => respond(dialect, id, answer),
+        Err(refusal) => error::respond(dialect, id, &refusal),
+    }
+}
+
+fn respond(dialect: Dialect, id: CallId, answer: Answer) -> Response {
+    let mut response = Response::new(Body::new(answer.body));
+    let headers = response.headers_mut();
+    *headers = answer.headers;
+    if answer.is_event_stream {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    } else {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    request_id_headers(headers, dialect, &id.to_string());
+    response
+}
+
+/// The call's id, where the caller's SDK looks for it.
+pub(crate) fn request_id_headers(headers: &mut HeaderMap, dialect: Dialect, id: &str) {
+    let Ok(value) = HeaderValue::from_str(id) else { return };
+    if dialect == Dialect::AnthropicMessages {
+        headers.insert("request-id", value.clone());
+    }
+    headers.insert("x-request-id", value);
+}
