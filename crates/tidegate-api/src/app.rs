@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{MethodFilter, on};
+use hyper_util::service::TowerToHyperService;
 use tidegate_gateway::Gateway;
 use tidegate_gateway::upstream::UpstreamClient;
 
 use crate::metrics::Metrics;
 use crate::routes::{Method, ROUTES, Target};
-use crate::{error, health, inference, metrics, models};
+use crate::serve::{ServeError, ServeOptions};
+use crate::{error, health, inference, metrics, models, serve};
 
 /// The whole API of one process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -33,6 +35,17 @@ impl App {
         Self { gateway, metrics }
     }
 
+    /// Serves until the shutdown resolves and the calls in flight are done.
+    pub async fn serve(
+        self,
+        listen: std::net::TcpListener,
+        options: ServeOptions,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let make_service = move |_worker| TowerToHyperService::new(self.router());
+        serve::serve(listen, options, make_service, shutdown).await
+    }
+
     /// The router of one worker, with connections to providers of its own. Call it on the worker's runtime.
     pub fn router(&self) -> Router {
         let worker = Worker {
@@ -47,9 +60,9 @@ impl App {
                 Method::Post => MethodFilter::POST,
             };
             let handler = match route.target {
-                Target::Inference(dialect, operation) => on(filter, move |state, request| {
-                    inference::handle(state, request, dialect, operation)
-                }),
+                Target::Inference(dialect, operation) => {
+                    on(filter, move |state, request| inference::handle(state, request, dialect, operation))
+                }
                 Target::GeminiMethod => on(filter, inference::handle_gemini),
                 Target::ListModels => on(filter, models::list),
                 Target::ListGeminiModels => on(filter, models::list_gemini),

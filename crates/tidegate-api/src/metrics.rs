@@ -13,7 +13,8 @@ use crate::app::Worker;
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Seconds of a call: from a cached answer to a long reasoning one.
-const DURATIONS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+const DURATIONS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
 /// Seconds that a call spends in Tidegate itself.
 const OVERHEADS: &[f64] = &[0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1];
 
@@ -56,13 +57,34 @@ impl Metrics {
 
 fn describe() {
     metrics::describe_counter!("tidegate_calls_total", "Calls by target and outcome");
-    metrics::describe_counter!("tidegate_calls_refused_total", "Calls that ended before any target was asked");
-    metrics::describe_counter!("tidegate_attempt_failures_total", "Failed attempts by target and failure kind");
-    metrics::describe_counter!("tidegate_tokens_total", "Tokens by target and type; the cached and reasoning ones are part of input and output");
-    metrics::describe_counter!("tidegate_cost_nanodollars_total", "Cost in billionths of a US dollar, where the price is known");
-    metrics::describe_histogram!("tidegate_call_duration_seconds", "From accepting a call to the last byte of its answer");
-    metrics::describe_histogram!("tidegate_time_to_first_token_seconds", "From accepting a call to its answer's first token");
-    metrics::describe_histogram!("tidegate_overhead_seconds", "Time that a call spends in Tidegate itself, up to its answer's first byte");
+    metrics::describe_counter!(
+        "tidegate_calls_refused_total",
+        "Calls that ended before any target was asked"
+    );
+    metrics::describe_counter!(
+        "tidegate_attempt_failures_total",
+        "Failed attempts by target and failure kind"
+    );
+    metrics::describe_counter!(
+        "tidegate_tokens_total",
+        "Tokens by target and type; the cached and reasoning ones are part of input and output"
+    );
+    metrics::describe_counter!(
+        "tidegate_cost_nanodollars_total",
+        "Cost in billionths of a US dollar, where the price is known"
+    );
+    metrics::describe_histogram!(
+        "tidegate_call_duration_seconds",
+        "From accepting a call to the last byte of its answer"
+    );
+    metrics::describe_histogram!(
+        "tidegate_time_to_first_token_seconds",
+        "From accepting a call to its answer's first token"
+    );
+    metrics::describe_histogram!(
+        "tidegate_overhead_seconds",
+        "Time that a call spends in Tidegate itself, up to its answer's first byte"
+    );
 }
 
 /// The route.
@@ -71,8 +93,18 @@ pub(crate) async fn render(State(worker): State<Worker>) -> Response {
     let mut text = worker.metrics.render();
     for (name, kind, help, value) in [
         ("tidegate_calls_in_flight", "gauge", "Calls in flight", status.calls_in_flight.to_string()),
-        ("tidegate_ledger_pending", "gauge", "Ledger entries not yet written", status.ledger.pending.to_string()),
-        ("tidegate_ledger_written_total", "counter", "Ledger entries written", status.ledger.written.to_string()),
+        (
+            "tidegate_ledger_pending",
+            "gauge",
+            "Ledger entries not yet written",
+            status.ledger.pending.to_string(),
+        ),
+        (
+            "tidegate_ledger_written_total",
+            "counter",
+            "Ledger entries written",
+            status.ledger.written.to_string(),
+        ),
     ] {
         text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
     }

@@ -37,7 +37,11 @@ pub(crate) async fn list_gemini(State(worker): State<Worker>) -> Response {
 }
 
 /// One model, in OpenAI's or Anthropic's shape.
-pub(crate) async fn one(State(worker): State<Worker>, Path(name): Path<String>, headers: HeaderMap) -> Response {
+pub(crate) async fn one(
+    State(worker): State<Worker>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     let is_anthropic = error::speaks_anthropic(&headers);
     let dialect = if is_anthropic { Dialect::AnthropicMessages } else { Dialect::OpenAiChat };
     find(&worker, &name, dialect, if is_anthropic { anthropic } else { openai })
