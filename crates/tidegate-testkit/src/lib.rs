@@ -1,1 +1,12 @@
-//! Placeholder.
+//! A whole gateway on port 0, over real sockets, for integration tests: real store, real API, real workers.
+//!
+//! A dev-dependency only. Tests write a configuration as a user would, call the gateway as a user would, and look into
+//! its ledger.
+
+#![expect(clippy::expect_used, reason = "a test may fail loudly, and this crate serves only tests")]
+
+mod client;
+mod gateway;
+
+pub use client::{Client, Received};
+pub use gateway::TestGateway;

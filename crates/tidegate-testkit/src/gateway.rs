@@ -1,0 +1,139 @@
+//! The gateway under test.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tidegate_api::serve::ServeOptions;
+use tidegate_api::{App, Metrics};
+use tidegate_catalog::Catalog;
+use tidegate_config::{Environment, Settings, Sources};
+use tidegate_gateway::{Gateway, GatewayOptions};
+use tidegate_store::{CallsQuery, LedgerEntry, LedgerOptions, LedgerWriter, Store};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A running gateway with a data directory of its own. Dropped, it stops.
+#[derive(Debug)]
+pub struct TestGateway {
+    address: SocketAddr,
+    gateway: Arc<Gateway>,
+    store: Store,
+    ledger: LedgerWriter,
+    stop: Option<oneshot::Sender<()>>,
+    running: Option<JoinHandle<()>>,
+    directory: TempDir,
+}
+
+impl TestGateway {
+    /// Starts a gateway with this `tidegate.yaml`.
+    pub async fn start(yaml: &str) -> Self {
+        Self::start_with(yaml, LedgerOptions::default()).await
+    }
+
+    /// Starts a gateway with a ledger that behaves as said.
+    pub async fn start_with(yaml: &str, ledger: LedgerOptions) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let settings = settings(&directory, yaml);
+        let store = Store::open(&directory.path().join("data")).await.expect("the store opens");
+        let ledger = store.ledger(ledger).await.expect("the ledger opens");
+        let metrics = metrics();
+        let options = GatewayOptions {
+            settings: Arc::new(settings),
+            catalog: Catalog::builtin(),
+            ledger: ledger.clone(),
+        };
+        let gateway = Arc::new(Gateway::new(options).expect("the configuration can be used"));
+        let listen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = listen.local_addr().expect("an address");
+        let (stop, stopped) = oneshot::channel();
+        let app = App::new(Arc::clone(&gateway), metrics);
+        let options = ServeOptions { workers: 2, drain: Duration::from_secs(5), ..ServeOptions::default() };
+        let running = tokio::spawn(async move {
+            let shutdown = async {
+                // A dropped sender stops it as well.
+                stopped.await.ok();
+            };
+            app.serve(listen, options, shutdown).await.expect("the server runs");
+        });
+        Self { address, gateway, store, ledger, stop: Some(stop), running: Some(running), directory }
+    }
+
+    /// Where it listens: `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The gateway itself.
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// Puts another `tidegate.yaml` in force.
+    pub fn reload(&self, yaml: &str) {
+        let settings = settings(&self.directory, yaml);
+        self.gateway.reload(Arc::new(settings)).expect("the configuration can be used");
+    }
+
+    /// All calls in the ledger, the oldest first, once everything recorded so far is written.
+    pub async fn calls(&self) -> Vec<LedgerEntry> {
+        self.ledger.flush().await.expect("the ledger writes");
+        let mut calls =
+            self.store.calls(&CallsQuery::latest(1_000_000)).await.expect("the ledger can be read");
+        calls.reverse();
+        calls
+    }
+
+    /// All calls in the ledger, once there are so many; what a dropped connection leaves behind comes a moment later.
+    pub async fn calls_when(&self, count: usize) -> Vec<LedgerEntry> {
+        let mut calls = self.calls().await;
+        for _ in 0..200 {
+            if calls.len() >= count {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            calls = self.calls().await;
+        }
+        calls
+    }
+
+    /// Stops it: drains calls in flight and closes the ledger.
+    pub async fn stop(mut self) {
+        drop(self.stop.take());
+        if let Some(running) = self.running.take() {
+            running.await.expect("the server ends in order");
+        }
+        self.ledger.close(Duration::from_secs(5)).await;
+    }
+}
+
+fn settings(directory: &TempDir, yaml: &str) -> Settings {
+    let file = directory.path().join("tidegate.yaml");
+    std::fs::write(&file, yaml).expect("the file can be written");
+    let sources = Sources {
+        config: Some(file),
+        listen: None,
+        directory: directory.path().to_path_buf(),
+        environment: Environment::of_pairs([]),
+        keys_exist: false,
+    };
+    match tidegate_config::load(&sources) {
+        Ok(settings) => settings,
+        Err(errors) => {
+            let rendered = errors.render(false);
+            Err::<Settings, String>(rendered).expect("the configuration is right")
+        }
+    }
+}
+
+/// One recorder for the whole process: tests share it.
+fn metrics() -> Metrics {
+    static METRICS: OnceLock<Metrics> = OnceLock::new();
+    METRICS.get_or_init(|| Metrics::install().expect("the recorder installs")).clone()
+}
