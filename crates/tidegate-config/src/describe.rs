@@ -146,11 +146,12 @@ fn key_source(source: &KeySource) -> String {
 }
 
 fn deadlines(timeouts: &Timeouts) -> String {
-    let Timeouts { connect, first_token, idle, total } = *timeouts;
+    let Timeouts { connect, first_token, answer, idle, total } = *timeouts;
     format!(
-        "connect {}, first token {}, idle {}, total {}",
+        "connect {}, first token {}, whole answer {}, idle {}, total {}",
         duration(connect),
         duration(first_token),
+        duration(answer),
         duration(idle),
         duration(total)
     )

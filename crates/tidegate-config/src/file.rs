@@ -205,6 +205,10 @@ pub(crate) struct TimeoutSection {
     /// From sending the request to the first event of a stream. Reasoning models think for a while before it.
     #[schemars(extend("default" = "120s"))]
     pub(crate) first_token: Option<DurationText>,
+    /// From sending the request to a whole answer, which comes in one piece when the model is done. As long as
+    /// `first_token` where only that is set.
+    #[schemars(extend("default" = "10m"))]
+    pub(crate) answer: Option<DurationText>,
     /// Between two pieces of a stream.
     #[schemars(extend("default" = "60s"))]
     pub(crate) idle: Option<DurationText>,
@@ -222,6 +226,8 @@ pub(crate) struct TargetTimeoutSection {
     pub(crate) connect: Option<DurationText>,
     /// From sending the request to the first event of a stream.
     pub(crate) first_token: Option<DurationText>,
+    /// From sending the request to a whole answer. As long as `first_token` where only that is set.
+    pub(crate) answer: Option<DurationText>,
     /// Between two pieces of a stream.
     pub(crate) idle: Option<DurationText>,
 }

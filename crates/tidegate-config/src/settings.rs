@@ -172,6 +172,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From sending the request to the first event of a stream.
     pub first_token: Duration,
+    /// From sending the request to the end of a whole answer, which comes in one piece when the model is done.
+    pub answer: Duration,
     /// Between two reads inside a stream.
     pub idle: Duration,
     /// The whole call, all its attempts together.
@@ -181,12 +183,13 @@ pub struct Timeouts {
 impl Default for Timeouts {
     /// `connect` and `total` are what the official OpenAI and Anthropic SDKs use: a caller with an unchanged client has
     /// hung up by then. `first_token` leaves room for reasoning models, which think for a minute or more before they
-    /// say anything; `idle` for those that pause inside an answer, and for providers whose keep-alive comes every
+    /// say anything; `answer` for all that a model writes at length; `idle` for those that pause inside an answer, and for providers whose keep-alive comes every
     /// fifteen to thirty seconds.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
             first_token: Duration::from_secs(120),
+            answer: Duration::from_secs(600),
             idle: Duration::from_secs(60),
             total: Duration::from_secs(600),
         }

@@ -35,8 +35,8 @@ mod way;
 
 pub use accept::{Arrival, Operation};
 pub use error::{GatewayError, Source};
-pub use plan::ListedModel;
 pub use gateway::{Gateway, GatewayOptions, Status};
+pub use plan::ListedModel;
 pub use provider::ProviderError;
 pub use relay::AnswerBody;
 pub use way::{Answer, Refusal, walk};

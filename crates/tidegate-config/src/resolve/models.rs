@@ -127,6 +127,12 @@ impl Resolver<'_> {
                 .first_token
                 .or(of_model.first_token)
                 .map_or(base.first_token, |duration| duration.0),
+            answer: own
+                .answer
+                .or(own.first_token)
+                .or(of_model.answer)
+                .or(of_model.first_token)
+                .map_or(base.answer, |duration| duration.0),
             idle: own.idle.or(of_model.idle).map_or(base.idle, |duration| duration.0),
             total: policy.timeouts.total,
         };

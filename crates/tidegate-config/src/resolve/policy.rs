@@ -142,6 +142,8 @@ pub(super) fn narrowed(general: Timeouts, section: Option<TimeoutSection>) -> Ti
     Timeouts {
         connect: section.connect.map_or(general.connect, |duration| duration.0),
         first_token: section.first_token.map_or(general.first_token, |duration| duration.0),
+        // Whoever sets the patience for a first token means silence, and a whole answer is silent until it is there.
+        answer: section.answer.or(section.first_token).map_or(general.answer, |duration| duration.0),
         idle: section.idle.map_or(general.idle, |duration| duration.0),
         total: section.total.map_or(general.total, |duration| duration.0),
     }

@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http::Response;
 use http_body_util::BodyExt as _;
-use tidegate_wire::{FailureKind, Losses};
+use tidegate_wire::{Dialect, FailureKind, Losses};
 use tokio::time::timeout_at;
 
 use super::Answered;
+use super::count::count_locally;
 use super::failure::Failure;
 use super::prepare::{Translation, prepare};
+use crate::accept::Operation;
+use crate::error::GatewayError;
 use crate::gateway::Gateway;
 use crate::plan::Planned;
 use crate::relay::{StreamRelay, WholeAnswer};
@@ -43,15 +46,14 @@ pub(crate) async fn exchange(
 ) -> Result<Reached, Failure> {
     let label = &*planned.target.label;
     let call = translation.call;
-    let prepared = prepare(translation, planned, key).map_err(|error| {
-        let mut failure = Failure::new(FailureKind::BadRequest, label, error.message);
-        failure.param = error.param;
-        failure
-    })?;
+    if call.operation == Operation::CountTokens && planned.dialect() == Dialect::OpenAiChat {
+        return count(translation, planned).await;
+    }
+    let prepared = prepare(translation, planned, key).map_err(|error| of_request(error, label))?;
     let Some(door) = planned.provider.doors.get(planned.door) else {
         return Err(Failure::new(FailureKind::Unreachable, label, "it has no such dialect"));
     };
-    let patience = if call.stream { planned.timeouts.first_token } else { whole_answer_patience(planned) };
+    let patience = if call.stream { planned.timeouts.first_token } else { planned.timeouts.answer };
     let now = Instant::now();
     let until = now.checked_add(patience).map_or(deadline, |until| until.min(deadline));
     let options = SendOptions { connect_timeout: planned.timeouts.connect, fresh_connection: is_fresh };
@@ -148,6 +150,20 @@ async fn read_bounded(mut body: ResponseBody, limit: usize) -> Result<Bytes, Rea
     Ok(if rest.is_empty() { first } else { rest.freeze() })
 }
 
-fn whole_answer_patience(planned: &Planned) -> Duration {
-    planned.timeouts.total
+/// Counts here, for targets that have no way to ask.
+async fn count(translation: &Translation<'_>, planned: &Planned) -> Result<Reached, Failure> {
+    let counted = match translation.conversation() {
+        Ok(conversation) => count_locally(conversation, &planned.target.model).await,
+        Err(error) => Err(error),
+    };
+    let tokens = counted.map_err(|error| of_request(error, &planned.target.label))?;
+    let answer = Answered::Whole(WholeAnswer::of_count(translation.call, tokens));
+    Ok(Reached { losses: Losses::new(), answer })
+}
+
+/// The caller's request cannot be sent to this target, or to any.
+fn of_request(error: GatewayError, label: &str) -> Failure {
+    let mut failure = Failure::new(FailureKind::BadRequest, label, error.message);
+    failure.param = error.param;
+    failure
 }

@@ -1,5 +1,6 @@
 //! Station 5: try the targets of the plan until one answers: translate, send, classify, and go where the law says.
 
+mod count;
 mod exchange;
 mod failure;
 mod prepare;

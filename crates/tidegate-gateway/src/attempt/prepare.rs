@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, Request, Uri};
 use tidegate_wire::conversation::Conversation;
 use tidegate_wire::json::JsonText;
 use tidegate_wire::splice::Splice;
-use tidegate_wire::{Dialect, Losses, RequestOptions};
+use tidegate_wire::{Dialect, Losses, RequestOptions, anthropic, gemini};
 
 use crate::accept::{Call, Operation};
 use crate::error::GatewayError;
@@ -32,7 +32,16 @@ impl<'a> Translation<'a> {
         self.conversation
             .get_or_init(|| {
                 let codec = self.call.dialect.codec();
-                codec.parse_request(self.call.body(), self.call.path_facts()).map_err(GatewayError::from)
+                match (self.call.operation, self.call.dialect) {
+                    (Operation::CountTokens, Dialect::AnthropicMessages) => {
+                        anthropic::parse_count_request(self.call.body())
+                    }
+                    (Operation::CountTokens, Dialect::Gemini) => {
+                        gemini::parse_count_request(self.call.body(), &self.call.model)
+                    }
+                    _ => codec.parse_request(self.call.body(), self.call.path_facts()),
+                }
+                .map_err(GatewayError::from)
             })
             .as_ref()
             .map_err(Clone::clone)
@@ -52,7 +61,14 @@ impl<'a> Translation<'a> {
             stream: self.call.stream,
             traits: &planned.target.traits,
         };
-        let rendered = planned.dialect().codec().render_request(self.conversation()?, &options);
+        let conversation = self.conversation()?;
+        let rendered = match (self.call.operation, planned.dialect()) {
+            (Operation::CountTokens, Dialect::AnthropicMessages) => {
+                anthropic::render_count_request(conversation, &options)
+            }
+            (Operation::CountTokens, Dialect::Gemini) => gemini::render_count_request(conversation, &options),
+            (_, dialect) => dialect.codec().render_request(conversation, &options),
+        };
         Ok((vec![rendered.body], rendered.losses))
     }
 

@@ -64,7 +64,9 @@ pub(crate) fn list(snapshot: &Snapshot) -> Vec<ListedModel> {
     let entries = snapshot.settings.models.values().map(|entry| listed_entry(snapshot, entry));
     let direct = snapshot.providers().flat_map(|provider| {
         let models = snapshot.catalog.models(&provider.kind).iter();
-        models.filter(|facts| facts.mode == Mode::Chat).map(|facts| listed_direct(snapshot, provider, &facts.name))
+        models
+            .filter(|facts| facts.mode == Mode::Chat)
+            .map(|facts| listed_direct(snapshot, provider, &facts.name))
     });
     entries.chain(direct).collect()
 }
@@ -85,7 +87,9 @@ pub(crate) fn find(snapshot: &Snapshot, name: &str) -> Result<ListedModel, Gatew
 
 fn listed_entry(snapshot: &Snapshot, entry: &tidegate_config::Model) -> ListedModel {
     let facts = entry.targets.first().and_then(|target| {
-        snapshot.provider(&target.provider).and_then(|provider| snapshot.catalog.model(&provider.kind, &target.model))
+        snapshot
+            .provider(&target.provider)
+            .and_then(|provider| snapshot.catalog.model(&provider.kind, &target.model))
     });
     ListedModel {
         name: entry.name.clone(),

@@ -1,32 +1,32 @@
-//! Gemini's stream for callers that did not ask for `alt=sse`: one JSON array, an element per event.
+//! Gemini's stream for callers that did not ask for `alt=sse`: the frames of the usual stream become the elements of one
+//! JSON array.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use tidegate_wire::framing::SseDecoder;
+use tidegate_wire::gemini::JsonArray;
 
 /// Turns frames into the elements of an array.
 #[derive(Debug, Default)]
-pub(super) struct ArrayFramer {
-    has_begun: bool,
-}
+pub(super) struct ArrayFramer(JsonArray);
 
 impl ArrayFramer {
     /// The elements that these whole frames are.
     pub(super) fn convert(&mut self, frames: &Bytes) -> Bytes {
         let mut decoder = SseDecoder::new();
         decoder.push(frames.clone());
-        let mut out = BytesMut::new();
+        let mut out = Vec::with_capacity(frames.len());
         while let Some(Ok(frame)) = decoder.next_event() {
             if frame.has_data {
-                out.put_slice(if self.has_begun { b",\r\n" } else { b"[" });
-                out.put_slice(&frame.data);
-                self.has_begun = true;
+                self.0.push(&frame.data, &mut out);
             }
         }
-        out.freeze()
+        out.into()
     }
 
     /// The end of the array.
-    pub(super) fn finish(&mut self) -> Option<Bytes> {
-        Some(Bytes::from_static(if self.has_begun { b"]" } else { b"[]" }))
+    pub(super) fn finish(&mut self) -> Bytes {
+        let mut out = Vec::new();
+        self.0.finish(&mut out);
+        out.into()
     }
 }

@@ -340,7 +340,7 @@ impl StreamRelay {
         self.timer = None;
         self.state = State::Ended;
         if let Some(array) = &mut self.array {
-            self.ready.extend(array.finish());
+            self.ready.push_back(array.finish());
         }
     }
 

@@ -29,7 +29,7 @@ impl WholeAnswer {
         let call = translation.call;
         let dialect = planned.dialect();
         if call.operation == Operation::CountTokens {
-            return super::count::read(call, dialect, &body);
+            return Self::of_provider_count(call, dialect, &body);
         }
         if call.stream || !is_same(dialect, call) {
             let reply = dialect.codec().parse_reply(&body)?;

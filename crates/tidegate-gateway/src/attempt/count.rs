@@ -1,0 +1,83 @@
+//! Counting tokens for targets that have no way to ask: OpenAI's tokenizer over all that the conversation says.
+//!
+//! An estimate. OpenAI publishes the tokenizer but not how its server lays out messages, tools and images; the allowances
+//! below are those of its cookbook. The tables of the tokenizer are loaded when they are first needed.
+
+use tidegate_wire::conversation::{Content, Conversation, MediaSource, Part, Tool};
+
+use crate::error::GatewayError;
+
+/// Tokens that stand around every turn.
+const PER_TURN: usize = 3;
+/// Tokens that begin the answer.
+const PER_ANSWER: usize = 3;
+/// Tokens around a tool's definition.
+const PER_TOOL: usize = 8;
+/// An image of usual size at high detail.
+const PER_IMAGE: usize = 765;
+/// Documents and sounds: bytes of base64 for one token, roughly.
+const BASE64_BYTES_PER_TOKEN: usize = 60;
+
+/// Counts a conversation's input tokens, off the worker's thread: a long one takes many milliseconds.
+pub(super) async fn count_locally(conversation: &Conversation, model: &str) -> Result<u64, GatewayError> {
+    let (texts, allowance) = texts_of(conversation);
+    let model = model.to_owned();
+    let counted = tokio::task::spawn_blocking(move || {
+        let tokenizer =
+            tiktoken_rs::bpe_for_model(&model).unwrap_or_else(|_unknown| tiktoken_rs::o200k_base_singleton());
+        texts.iter().map(|text| tokenizer.count_ordinary(text)).sum::<usize>()
+    });
+    let counted = counted.await.map_err(|_panicked| GatewayError::internal("The tokenizer failed."))?;
+    Ok(u64::try_from(counted + allowance).unwrap_or(u64::MAX))
+}
+
+/// What is to be counted, and what is added for all that is not text.
+fn texts_of(conversation: &Conversation) -> (Vec<String>, usize) {
+    let mut texts = Vec::new();
+    let mut allowance = PER_ANSWER;
+    for turn in &conversation.turns {
+        allowance += PER_TURN;
+        texts.extend(turn.name.clone());
+        for part in &turn.parts {
+            add_part(part, &mut texts, &mut allowance);
+        }
+    }
+    for tool in &conversation.tools {
+        allowance += PER_TOOL;
+        match tool {
+            Tool::Function(function) => {
+                texts.push(function.name.clone());
+                texts.extend(function.description.clone());
+                texts.extend(function.parameters.as_ref().map(ToString::to_string));
+            }
+            Tool::Native(native) => texts.push(native.value.to_string()),
+        }
+    }
+    (texts, allowance)
+}
+
+fn add_part(part: &Part, texts: &mut Vec<String>, allowance: &mut usize) {
+    match &part.content {
+        Content::Text { text, .. } | Content::Reasoning { text } | Content::Refusal(text) => {
+            texts.push(text.clone())
+        }
+        Content::ToolCall(call) => {
+            texts.push(call.name.clone());
+            texts.push(call.arguments.clone());
+        }
+        Content::ToolResult(result) => {
+            for part in &result.parts {
+                add_part(part, texts, allowance);
+            }
+        }
+        Content::Media(media) => match &media.source {
+            MediaSource::Text(text) => texts.push(text.clone()),
+            MediaSource::Base64(data) if media.kind != tidegate_wire::conversation::MediaKind::Image => {
+                *allowance += data.len() / BASE64_BYTES_PER_TOKEN;
+            }
+            MediaSource::Base64(_) | MediaSource::Url(_) | MediaSource::FileId(_) => *allowance += PER_IMAGE,
+        },
+        Content::Native(native) => texts.push(native.value.to_string()),
+        Content::RedactedReasoning => {}
+    }
+}
