@@ -6,8 +6,12 @@ use std::sync::Arc;
 
 /// Names the configuration file when `--config` does not.
 pub(crate) const CONFIG_VARIABLE: &str = "TIDEGATE_CONFIG";
+/// What is logged, in the syntax of `tracing`'s filters; the first one set wins.
+const LOG_VARIABLES: [&str; 2] = ["TIDEGATE_LOG", "RUST_LOG"];
+/// Set to anything, it keeps colours out of the output (no-color.org).
+const NO_COLOR_VARIABLE: &str = "NO_COLOR";
 
-/// A view of environment variables. Besides [`CONFIG_VARIABLE`], only those are looked up that the configuration file
+/// A view of environment variables. Besides the constants above, only those are looked up that the configuration file
 /// names (`${…}`) and the usual key variables of the known providers.
 ///
 /// The providers' base-URL variables (`OPENAI_BASE_URL` and the like) are left alone on purpose: where Tidegate is in use
@@ -28,6 +32,16 @@ impl Environment {
         let pairs: HashMap<String, String> =
             pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         Self(Arc::new(move |name| pairs.get(name).cloned()))
+    }
+
+    /// What is to be logged, where that is said.
+    pub fn log_filter(&self) -> Option<String> {
+        LOG_VARIABLES.into_iter().find_map(|name| self.get(name))
+    }
+
+    /// Whether output may be coloured where it goes to a terminal.
+    pub fn allows_colours(&self) -> bool {
+        self.get(NO_COLOR_VARIABLE).is_none()
     }
 
     /// The value of a variable. An empty one counts as not set, as shells and compose files leave empty ones behind.

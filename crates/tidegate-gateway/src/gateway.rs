@@ -63,6 +63,11 @@ impl Gateway {
         })
     }
 
+    /// Whether a gateway could be made of these settings; for `tidegate check`.
+    pub fn check(settings: Arc<Settings>, catalog: &'static Catalog) -> Result<(), ProviderError> {
+        Snapshot::build(settings, catalog, None).map(drop)
+    }
+
     /// Puts a new configuration in force, whole or not at all. Calls in flight end under the old one.
     pub fn reload(&self, settings: Arc<Settings>) -> Result<(), ProviderError> {
         let before = self.snapshot.load();

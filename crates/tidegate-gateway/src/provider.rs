@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tidegate_catalog::{Catalog, PriceTier, Prices, Rate};
-use tidegate_config::{PriceOverride, Settings};
+use tidegate_catalog::{Catalog, PriceTier, Prices};
+use tidegate_config::Settings;
 use tidegate_policy::{Moment, Readiness, pick_key};
 use tidegate_store::Text;
 use tidegate_wire::{Dialect, TargetTraits};
 
 use crate::health::{KeyHealth, TargetHealth};
+use crate::plan;
 use crate::series::TargetSeries;
 use crate::upstream::Endpoint;
 
@@ -244,13 +245,7 @@ impl Provider {
     ) -> Target {
         let label: Arc<str> = format!("{}/{model}", self.name).into();
         let facts = catalog.model(&self.kind, model);
-        let override_prices = settings.prices.get(&*label);
-        let prices = match (facts.and_then(|facts| facts.prices()), override_prices) {
-            (Some(listed), Some(own)) => Some(listed.clone().overridden_by(&prices_of(own))),
-            (Some(listed), None) => Some(listed.clone()),
-            (None, Some(own)) => Some(prices_of(own)),
-            (None, None) => None,
-        };
+        let prices = plan::names::prices(settings, &label, facts);
         let prices = prices.map(|prices| {
             let kept: serde_json::Map<String, serde_json::Value> = prices
                 .iter()
@@ -269,22 +264,6 @@ impl Provider {
             label,
         }
     }
-}
-
-fn prices_of(own: &PriceOverride) -> Prices {
-    use tidegate_catalog::PriceKind as Kind;
-    [
-        (Kind::Input, own.input),
-        (Kind::Output, own.output),
-        (Kind::CacheRead, own.cache_read),
-        (Kind::CacheWrite5m, own.cache_write),
-        (Kind::Reasoning, own.reasoning),
-        (Kind::InputAudio, own.input_audio),
-        (Kind::OutputAudio, own.output_audio),
-    ]
-    .into_iter()
-    .filter_map(|(kind, rate)| Some((kind, rate?)))
-    .fold(Prices::new(), |prices, (kind, rate)| prices.set(PriceTier::Standard, kind, Rate(rate)))
 }
 
 fn build_keys(

@@ -1,1 +1,42 @@
-fn main() {}
+//! `tidegate`, the program: reads the command line, runs the command, turns its end into an exit code.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `cli` | one file a command |
+//! | `failure` | how a command fails: words and exit code |
+//! | `logging` | what goes to standard error, and how |
+//! | `output` | what goes to standard output; tables |
+//! | `reload` | a changed configuration comes into force |
+//! | `signals` | what ends the process, and in which order |
+
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")
+)]
+
+mod cli;
+mod failure;
+mod logging;
+mod output;
+mod reload;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+/// Small blocks of many sizes on several threads, freed on the thread that took them: this allocator takes less time and
+/// memory for them than the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = match cli::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return failure::show_usage(&error),
+    };
+    match cli::run(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.show(),
+    }
+}

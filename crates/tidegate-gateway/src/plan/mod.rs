@@ -3,5 +3,5 @@
 pub(crate) mod names;
 mod order;
 
-pub use names::ListedModel;
+pub use names::{ListedModel, models_of, target_facts};
 pub(crate) use order::{Plan, Planned, plan};

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use tidegate_catalog::Mode;
+use tidegate_catalog::{Catalog, Mode, ModelFacts, PriceTier, Prices, Rate};
+use tidegate_config::{PriceOverride, Settings};
 
 use crate::error::GatewayError;
-use crate::provider::Provider;
+use crate::provider::{Provider, ProviderError};
 use crate::snapshot::Snapshot;
 
 /// How many names are suggested for one that is not known.
@@ -83,6 +84,53 @@ pub(crate) fn find(snapshot: &Snapshot, name: &str) -> Result<ListedModel, Gatew
             first
         }
     })
+}
+
+/// Every model that one could ask for under these settings, without a gateway that runs.
+pub fn models_of(
+    settings: Arc<Settings>,
+    catalog: &'static Catalog,
+) -> Result<Vec<ListedModel>, ProviderError> {
+    Ok(list(&Snapshot::build(settings, catalog, None)?))
+}
+
+/// What is known of a target, `provider/upstream-model`: the catalog's facts, and the prices that hold under these settings.
+pub fn target_facts<'a>(
+    settings: &Settings,
+    catalog: &'a Catalog,
+    target: &str,
+) -> (Option<&'a ModelFacts>, Option<Prices>) {
+    let facts = target.split_once('/').and_then(|(provider, model)| {
+        let provider = settings.providers.get(provider)?;
+        catalog.model(&provider.kind, model)
+    });
+    (facts, prices(settings, target, facts))
+}
+
+/// The catalog's prices, overridden by the configuration's.
+pub(crate) fn prices(settings: &Settings, target: &str, facts: Option<&ModelFacts>) -> Option<Prices> {
+    let own = settings.prices.get(target).map(prices_of);
+    match (facts.and_then(ModelFacts::prices), own) {
+        (Some(listed), Some(own)) => Some(listed.clone().overridden_by(&own)),
+        (Some(listed), None) => Some(listed.clone()),
+        (None, own) => own,
+    }
+}
+
+fn prices_of(own: &PriceOverride) -> Prices {
+    use tidegate_catalog::PriceKind as Kind;
+    [
+        (Kind::Input, own.input),
+        (Kind::Output, own.output),
+        (Kind::CacheRead, own.cache_read),
+        (Kind::CacheWrite5m, own.cache_write),
+        (Kind::Reasoning, own.reasoning),
+        (Kind::InputAudio, own.input_audio),
+        (Kind::OutputAudio, own.output_audio),
+    ]
+    .into_iter()
+    .filter_map(|(kind, rate)| Some((kind, rate?)))
+    .fold(Prices::new(), |prices, (kind, rate)| prices.set(PriceTier::Standard, kind, Rate(rate)))
 }
 
 fn listed_entry(snapshot: &Snapshot, entry: &tidegate_config::Model) -> ListedModel {

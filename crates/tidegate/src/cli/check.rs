@@ -1,0 +1,26 @@
+//! `tidegate check`: is the configuration right, and what would run?
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use tidegate_catalog::Catalog;
+use tidegate_config::{Sources, describe, load};
+use tidegate_gateway::Gateway;
+
+use crate::failure::Failure;
+use crate::output::print;
+
+/// Exits with 2 when the configuration is wrong, and shows each mistake with its place.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The configuration file [default: $TIDEGATE_CONFIG, else tidegate.yaml where it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(super) fn run(options: Options) -> Result<(), Failure> {
+    let settings = Arc::new(load(&Sources { config: options.config, ..Sources::of_process() })?);
+    Gateway::check(Arc::clone(&settings), Catalog::builtin())?;
+    print(&describe(&settings))
+}

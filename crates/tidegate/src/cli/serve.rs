@@ -1,0 +1,183 @@
+//! `tidegate serve`: the gateway, until it is told to stop.
+
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use tidegate_api::serve::{ServeOptions, raise_open_file_limit};
+use tidegate_api::{App, Metrics};
+use tidegate_catalog::Catalog;
+use tidegate_config::{Origin, Settings, Sources, load};
+use tidegate_gateway::{Gateway, GatewayOptions};
+use tidegate_store::{LedgerOptions, LedgerWriter, Store};
+
+use crate::failure::Failure;
+use crate::logging;
+use crate::reload::{Reloads, tell_notices};
+use crate::signals::StopSignals;
+
+/// How long the ledger may take for its last entries once all calls have ended.
+const LEDGER_CLOSE: Duration = Duration::from_secs(5);
+/// Threads for what blocks on this runtime: reading a changed configuration.
+const BLOCKING_THREADS: usize = 2;
+/// Some of the variables by which providers are found, for a user who has configured none.
+const USUAL_VARIABLES: &str = "OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY, OPENROUTER_API_KEY, GROQ_API_KEY, \
+    MISTRAL_API_KEY, DEEPSEEK_API_KEY, …";
+
+/// Without a file, providers are found by their usual environment variables: OPENAI_API_KEY, ANTHROPIC_API_KEY,
+/// GEMINI_API_KEY and so on.
+///
+/// SIGHUP or a changed file reloads the configuration; SIGTERM or Ctrl-C lets calls in flight finish, a second one ends at
+/// once. TIDEGATE_LOG sets what is logged.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The configuration file [default: $TIDEGATE_CONFIG, else tidegate.yaml where it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen, whatever the file says [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+}
+
+pub(super) fn run(options: Options) -> Result<(), Failure> {
+    let sources = Sources { config: options.config, listen: options.listen, ..Sources::of_process() };
+    logging::start(&sources.environment)?;
+    let settings = load(&sources)?;
+    if settings.providers.is_empty() {
+        return Err(no_provider(&settings));
+    }
+    run_to_end(async {
+        let running = Running::start(sources, settings).await?;
+        running.serve().await
+    })
+}
+
+/// Runs a command's future on this thread. What is left when it ends is not waited for: a second Ctrl-C means at once.
+pub(super) fn run_to_end(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
+        .context("the runtime could not be started")?;
+    let ended = runtime.block_on(work);
+    runtime.shutdown_background();
+    ended
+}
+
+/// A gateway with its socket bound and its ledger open. Connections that come before [`Running::serve`] wait.
+pub(super) struct Running {
+    app: App,
+    gateway: Arc<Gateway>,
+    ledger: LedgerWriter,
+    store: Store,
+    listener: TcpListener,
+    address: SocketAddr,
+    metrics: Metrics,
+    reloads: Reloads,
+}
+
+impl Running {
+    /// Opens everything that serving takes.
+    pub(super) async fn start(sources: Sources, settings: Settings) -> Result<Self, Failure> {
+        if let Err(error) = raise_open_file_limit() {
+            tracing::warn!(%error, "the limit on open files could not be raised");
+        }
+        let settings = Arc::new(settings);
+        // Before anything is opened: an address that is taken is the most frequent reason why nothing starts.
+        let listener = TcpListener::bind(settings.server.listen)
+            .with_context(|| format!("{} cannot be listened on", settings.server.listen))
+            .map_err(|error| Failure::Failed {
+                error,
+                help: Some("end the program that listens there, or choose another address with --listen"),
+            })?;
+        let address = listener.local_addr().context("the listening socket has no address")?;
+        let metrics = Metrics::install().context("the metrics could not be set up")?;
+        let store = Store::open(&settings.data).await?;
+        let ledger = store.ledger(LedgerOptions::default()).await?;
+        let reloads = Reloads::watch(sources)?;
+        tell_notices(&settings);
+        let gateway = Arc::new(Gateway::new(GatewayOptions {
+            settings,
+            catalog: Catalog::builtin(),
+            ledger: ledger.clone(),
+        })?);
+        let app = App::new(Arc::clone(&gateway), metrics.clone());
+        Ok(Self { app, gateway, ledger, store, listener, address, metrics, reloads })
+    }
+
+    /// Serves until the process is told to stop, lets calls in flight finish and completes the ledger.
+    pub(super) async fn serve(self) -> Result<(), Failure> {
+        let Self { app, gateway, ledger, store, listener, address, metrics, reloads } = self;
+        let settings = gateway.settings();
+        let mut stop = StopSignals::listen()?;
+        let mut stop_at_once = StopSignals::listen()?;
+        let usual = ServeOptions::default();
+        let options = ServeOptions {
+            workers: settings.server.workers.map_or(usual.workers, NonZero::get),
+            drain: settings.server.drain,
+            ..usual
+        };
+        let shutdown = async {
+            stop.next().await;
+            let calls = gateway.status().calls_in_flight;
+            tracing::info!(calls, "stopping: no more connections, calls in flight may finish");
+        };
+        tell_start(address, &settings, &options);
+        let background = async { tokio::join!(reloads.run(Arc::clone(&gateway)), metrics.upkeep()) };
+        tokio::select! {
+            ended = app.serve(listener, options, shutdown) => ended.map_err(anyhow::Error::from)?,
+            () = stop_at_once.second() => return Err(anyhow::anyhow!("stopped at once, calls in flight were cut off").into()),
+            _never = background => {}
+        }
+        let closed = ledger.close(LEDGER_CLOSE).await;
+        store.close().await;
+        if !closed.is_complete() {
+            let lost = closed.unwritten + u64::try_from(closed.open_seats).unwrap_or(u64::MAX);
+            return Err(anyhow::anyhow!("the ledger lacks the last {lost} calls").into());
+        }
+        tracing::info!(calls = closed.written, "stopped, the ledger is complete");
+        Ok(())
+    }
+}
+
+/// One line that says where it listens.
+fn tell_start(address: SocketAddr, settings: &Settings, options: &ServeOptions) {
+    let config = match &settings.origin {
+        Origin::File(file) => file.display().to_string(),
+        Origin::Environment => "environment".to_owned(),
+    };
+    let providers = settings.providers.keys().map(String::as_str).collect::<Vec<_>>().join(" ");
+    tracing::info!(
+        url = %format_args!("http://{address}"),
+        %config,
+        %providers,
+        data = %settings.data.display(),
+        workers = options.workers,
+        "listening"
+    );
+}
+
+/// Nothing to serve: names the ways to change that.
+pub(super) fn no_provider(settings: &Settings) -> Failure {
+    match &settings.origin {
+        Origin::File(file) => Failure::wrong(
+            format!("{} configures no provider", file.display()),
+            format!(
+                "Add one under `providers:`, or leave `providers:` out and set the key of one in its usual variable:\n  {USUAL_VARIABLES}"
+            ),
+        ),
+        Origin::Environment => Failure::wrong(
+            "no provider is configured, so there is nothing to serve",
+            format!(
+                "Any one of these does:\n  \
+                 - set a provider's usual key variable: {USUAL_VARIABLES}\n  \
+                 - write a tidegate.yaml (`tidegate schema` describes it) and name it with --config\n  \
+                 - `tidegate demo`: try everything with simulated providers, without any key"
+            ),
+        ),
+    }
+}
