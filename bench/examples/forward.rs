@@ -19,7 +19,9 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Bytes};
 use hyper_util::service::TowerToHyperService;
 use tidegate_api::serve::{ServeOptions, raise_open_file_limit, serve};
-use tidegate_gateway::upstream::{BodyError, Endpoint, ResponseBody, SendOptions, UpstreamBody, UpstreamClient};
+use tidegate_gateway::upstream::{
+    BodyError, Endpoint, ResponseBody, SendOptions, UpstreamBody, UpstreamClient,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -29,7 +31,8 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    let argument = |number: usize| arguments.get(number).context("forward <listen> <http://upstream> <workers> [axum]");
+    let argument =
+        |number: usize| arguments.get(number).context("forward <listen> <http://upstream> <workers> [axum]");
     raise_open_file_limit()?;
     let listener = TcpListener::bind(argument(1)?)?;
     let endpoint = Endpoint::parse(argument(2)?)?;

@@ -67,7 +67,9 @@ impl UpstreamClient {
                 outcome => return outcome.map_err(|broken| broken.into_send_error(endpoint, true)),
             }
         }
-        let connection = Connection::new(self.connector.connect(endpoint, options.connect_timeout).await?);
+        // Boxed, since most calls find a connection, and every call would carry room for making one.
+        let wire = Box::pin(self.connector.connect(endpoint, options.connect_timeout)).await?;
+        let connection = Connection::new(wire);
         connection
             .exchange(&head, &body, no_body_expected, returning())
             .await

@@ -143,6 +143,16 @@ async fn first_to_connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     }
 }
 
+impl Wire {
+    /// Waits until there may be something to read. TLS keeps bytes of its own, so only its reading can tell.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(socket) => socket.poll_read_ready(cx),
+            Self::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+}
+
 impl AsyncRead for Wire {
     fn poll_read(
         self: Pin<&mut Self>,

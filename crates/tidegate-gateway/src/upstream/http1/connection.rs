@@ -2,8 +2,8 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BytesMut;
 use http::Response;
@@ -109,15 +109,18 @@ impl Connection {
 
     /// Reads once into the buffer; `Ok(0)` is the end of the connection.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.buffer.capacity() - self.buffer.len() < LEAST_ROOM.min(self.read_size) {
+        if self.buffer.is_empty() {
+            // A stream waits for most of its life, and needs no buffer while it does.
+            self.buffer = BytesMut::new();
+            ready!(self.wire.poll_readable(cx))?;
+        }
+        if self.buffer.capacity() - self.buffer.len() < LEAST_ROOM {
             self.buffer.reserve(self.read_size);
         }
         let room = self.buffer.capacity() - self.buffer.len();
-        let read = {
-            // The future keeps nothing between polls, so it may be made anew for each.
-            let reading = std::pin::pin!(self.wire.read_buf(&mut self.buffer));
-            std::task::ready!(reading.poll(cx))?
-        };
+        // The future keeps nothing between polls, so it may be made anew for each.
+        let reading = pin!(self.wire.read_buf(&mut self.buffer));
+        let read = ready!(reading.poll(cx))?;
         // Grows with a body that arrives faster than it is read, shrinks again with one that trickles.
         if read == room {
             self.read_size = (self.read_size * 2).min(LARGEST_READ);
@@ -152,7 +155,7 @@ impl Sending<'_, '_> {
         if self.flushed || self.problem.is_some() {
             return Poll::Ready(());
         }
-        let outcome = std::task::ready!(self.poll_send(wire, cx));
+        let outcome = ready!(self.poll_send(wire, cx));
         match outcome {
             Ok(()) => self.flushed = true,
             Err(problem) => self.problem = Some(problem),
@@ -163,7 +166,7 @@ impl Sending<'_, '_> {
     fn poll_send(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut wire = Pin::new(wire);
         while !self.unsent.is_empty() {
-            let sent = std::task::ready!(wire.as_mut().poll_write_vectored(cx, self.unsent))?;
+            let sent = ready!(wire.as_mut().poll_write_vectored(cx, self.unsent))?;
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
