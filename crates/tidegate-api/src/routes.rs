@@ -59,7 +59,7 @@ pub const ROUTES: &[Route] = &[
     post("/v1/chat/completions", Target::Inference(Dialect::OpenAiChat, Operation::Chat)),
     post("/v1/messages", Target::Inference(Dialect::AnthropicMessages, Operation::Chat)),
     post("/v1/messages/count_tokens", Target::Inference(Dialect::AnthropicMessages, Operation::CountTokens)),
-    post("/v1beta/models/{*model_and_method}", Target::GeminiMethod),
+    post("/v1beta/models/{*model}", Target::GeminiMethod),
     get("/v1/models", Target::ListModels),
     get("/v1/models/{*model}", Target::OneModel),
     get("/v1beta/models", Target::ListGeminiModels),

@@ -7,6 +7,8 @@
 
 mod client;
 mod gateway;
+mod provider;
 
 pub use client::{Client, Received};
 pub use gateway::TestGateway;
+pub use provider::{Arrived, ScriptedProvider, Step, event_stream, json_answer, open_stream};
