@@ -97,7 +97,7 @@ impl StreamDecoder for Decoder {
             Err(error) => return Err(not_the_dialect(format!("an event is no JSON: {error}"))),
         };
         match data.kind.as_ref() {
-            _ if is_error || (data.error.is_some() && !self.has_started) => {
+            kind if is_error || (data.error.is_some() && kind.is_empty()) => {
                 Err(ReplyError::Provider(super::error::parse_in_band(&frame.data)))
             }
             "error" => Err(ReplyError::Provider(super::error::parse_in_band(&frame.data))),

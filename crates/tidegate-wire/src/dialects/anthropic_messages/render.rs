@@ -30,13 +30,22 @@ pub(super) fn render_request(
     let ThinkingPlan { thinking, effort, max_tokens, is_on } =
         plan_thinking(conversation, &messages, traits, &mut losses);
     let sampling = plan_sampling(conversation, traits, is_on, &mut losses);
+    let mut tools = plan_tools(conversation, traits, &mut losses);
+    let mut tool_choice = plan_tool_choice(conversation, &mut losses);
+    if tools.is_empty() && !is_own {
+        tools = tools_of_the_past(conversation);
+        if !tools.is_empty() {
+            let (name, disable_parallel_tool_use, rest) = (None, None, None);
+            tool_choice = Some(ToolChoice { kind: Some("none"), name, disable_parallel_tool_use, rest });
+        }
+    }
     let request = Request {
         model: options.model,
         max_tokens: is_message.then_some(max_tokens),
         system,
         messages,
-        tools: plan_tools(conversation, traits, &mut losses),
-        tool_choice: plan_tool_choice(conversation, &mut losses),
+        tools,
+        tool_choice,
         thinking,
         output_config: plan_output(conversation, effort, traits, &mut losses),
         temperature: sampling.temperature.filter(|_| is_message),
@@ -102,6 +111,28 @@ fn plan_tools<'a>(
         }
     }
     tools
+}
+
+/// The tools that were called in a conversation that no longer offers any. The API refuses calls without definitions;
+/// with these, and the choice of none, the model still has nothing to call.
+fn tools_of_the_past(conversation: &Conversation) -> Vec<Tool<'_>> {
+    let mut names: Vec<&str> = Vec::new();
+    for part in conversation.turns.iter().flat_map(|turn| &turn.parts) {
+        if let conversation::Content::ToolCall(call) = &part.content
+            && !names.contains(&call.name.as_str())
+        {
+            names.push(&call.name);
+        }
+    }
+    let tool = |name| Tool::Function {
+        name,
+        description: None,
+        input_schema: Cow::Owned(serde_json::json!({ "type": "object" })),
+        strict: None,
+        cache_control: None,
+        rest: None,
+    };
+    names.into_iter().map(tool).collect()
 }
 
 /// The API insists on the type of the arguments as a whole.

@@ -36,9 +36,13 @@ fn read_reply(mut fields: Fields<'_>) -> Result<Reply, RequestError> {
     reply.model = fields.take_text("model", &path)?.unwrap_or_default();
     let mut choice = Choice::default();
     let content = path.field("content");
-    let blocks = fields.take("content").ok_or_else(|| content.mistake("this field is required"))?;
+    let blocks = match fields.take("content") {
+        Some(blocks) => items_of(blocks, &content)?,
+        None if fields.peek_text("type").as_deref() == Some("message") => Vec::new(),
+        None => return Err(content.mistake("this field is required")),
+    };
     let mut names = ToolNames::new();
-    for (index, block) in items_of(blocks, &content)?.into_iter().enumerate() {
+    for (index, block) in blocks.into_iter().enumerate() {
         push_block(block, &content.item(index), &mut names, &mut choice.parts)?;
     }
     let stop_sequence = fields.take_text("stop_sequence", &path)?;

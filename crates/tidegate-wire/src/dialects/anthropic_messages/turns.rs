@@ -15,7 +15,8 @@ use super::reply::wire_citation;
 use super::types::{Block, Message, Source};
 use crate::carry::made_up_id;
 use crate::conversation::{
-    Content, Conversation, Media, MediaKind, MediaSource, Part, Rest, Role, ToolCall, ToolResult, Turn,
+    Citation, Content, Conversation, Media, MediaKind, MediaSource, Part, Rest, Role, ToolCall, ToolResult,
+    Turn,
 };
 use crate::loss::{Field, Losses, place_of_part, place_of_turn};
 use crate::target::TargetTraits;
@@ -25,6 +26,9 @@ const IMAGE_TYPES: &[&str] = &["image/jpeg", "image/png", "image/gif", "image/we
 
 /// Answers a call that the caller never answered; without an answer the API refuses the whole request.
 const NO_RESULT: &str = "The caller gave no result for this call.";
+
+/// Stands for the words of a tool that failed without any.
+const NO_WORDS: &str = "The tool failed and gave no reason.";
 
 /// Follows a final answer of the model where the model cannot continue it.
 const CONTINUE: &str = "Continue.";
@@ -47,6 +51,10 @@ pub(super) fn plan_turns<'a>(
         let blocks = writer.blocks_of(index, turn);
         let role = match turn.role {
             Role::System | Role::Developer if index == 0 || !writer.is_own => {
+                if !plan.messages.is_empty() && !blocks.is_empty() {
+                    // It is heard, but no longer where it was said.
+                    writer.losses.push(format!("{}.role", place_of_turn(conversation, index)));
+                }
                 plan.system.extend(blocks);
                 continue;
             }
@@ -55,7 +63,9 @@ pub(super) fn plan_turns<'a>(
             Role::Assistant => "assistant",
         };
         let rest = Some(&turn.rest).filter(|_| writer.is_own);
-        if writer.is_own {
+        if writer.is_own && blocks.is_empty() && !turn.parts.is_empty() {
+            // Nothing of it can be said, and an empty message would be refused.
+        } else if writer.is_own {
             plan.messages.push(Message { role, content: blocks, rest, turn: index });
         } else if !blocks.is_empty() {
             match plan.messages.last_mut().filter(|last| last.role == role) {
@@ -145,16 +155,17 @@ impl<'a> Writer<'a, '_> {
                 }
                 return Ok(None);
             }
-            Content::Text { text, citations } => Block::Text {
-                text: text.into(),
-                citations: citations
-                    .iter()
-                    .filter(|citation| citation.native.as_ref().is_some_and(|native| native.dialect == HERE))
-                    .filter_map(wire_citation)
-                    .collect(),
-                cache_control,
-                rest,
-            },
+            Content::Text { text, citations } => {
+                let is_own = |citation: &&Citation| {
+                    citation.native.as_ref().is_some_and(|native| native.dialect == HERE)
+                };
+                let kept: Vec<_> = citations.iter().filter(is_own).filter_map(wire_citation).collect();
+                if kept.len() < citations.len() {
+                    // The API checks citations against its own searches and documents.
+                    self.losses.push(format!("{}.citations", place_of_part(self.conversation, turn, number)));
+                }
+                Block::Text { text: text.into(), citations: kept, cache_control, rest }
+            }
             Content::Refusal(text) => Block::text(text.as_str()),
             _ if is_system && !self.is_own => return Err(CannotExpress),
             Content::Media(media) => {
@@ -195,6 +206,10 @@ impl<'a> Writer<'a, '_> {
                 Ok(block) => content.extend(block),
                 Err(CannotExpress) => self.losses.push(place_of_part(self.conversation, turn, number)),
             }
+        }
+        if result.is_error && content.is_empty() {
+            // The API refuses an error without words.
+            content.push(Block::text(NO_WORDS));
         }
         Block::ToolResult {
             tool_use_id: wire_id(&result.call_id, turn, number, ""),
