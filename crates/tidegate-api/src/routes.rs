@@ -63,7 +63,7 @@ pub const ROUTES: &[Route] = &[
     get("/v1/models", Target::ListModels),
     get("/v1/models/{*model}", Target::OneModel),
     get("/v1beta/models", Target::ListGeminiModels),
-    get("/v1beta/models/{*model_and_method}", Target::OneGeminiModel),
+    get("/v1beta/models/{*model}", Target::OneGeminiModel),
     get("/health/live", Target::Live),
     get("/health/ready", Target::Ready),
     get("/metrics", Target::Metrics),
