@@ -1,7 +1,7 @@
 //! What a target takes and refuses, put together from its provider's quirks and its model's facts. The gateway asks once per target and
 //! hands the answer to the renderer of requests.
 
-use tidegate_wire::{Dialect, ReasoningBack, TargetTraits, ThinkingStyle};
+use tidegate_wire::{CacheMarkers, Dialect, ReasoningBack, TargetTraits, ThinkingStyle};
 
 use crate::capabilities::Capability;
 use crate::catalog::Catalog;
@@ -82,6 +82,10 @@ impl Catalog {
             seed: !has(Quirk::NoSeed) && !has(Quirk::RandomSeed),
             top_k: has(Quirk::TopK),
             reasoning_effort: has(Quirk::ReasoningEffort) && can(Capability::Reasoning),
+            reasoning_object: has(Quirk::ReasoningDetails),
+            cache_markers: cache_markers(provider),
+            google_signatures: &*provider.id == "gemini",
+            text_parts: true,
             reasoning_back: reasoning_back(provider),
             thinking: family.map_or_else(|| thinking(facts), |family| family.thinking),
             sampling: family.is_none_or(|family| family.sampling),
@@ -105,6 +109,14 @@ fn thinking(facts: Option<&ModelFacts>) -> ThinkingStyle {
     }
 }
 
+/// OpenAI's own breakpoints are known only from gpt-5.6 on, and it caches well without them.
+fn cache_markers(provider: &Provider) -> CacheMarkers {
+    match &*provider.id {
+        "openrouter" | "alibaba" => CacheMarkers::CacheControl,
+        _ => CacheMarkers::No,
+    }
+}
+
 fn reasoning_back(provider: &Provider) -> ReasoningBack {
     let has = |quirk| provider.quirks.has(quirk);
     if has(Quirk::ReasoningDetails) {
@@ -113,6 +125,8 @@ fn reasoning_back(provider: &Provider) -> ReasoningBack {
         ReasoningBack::ReasoningContent
     } else if has(Quirk::Reasoning) {
         ReasoningBack::Reasoning
+    } else if has(Quirk::ThinkingChunks) {
+        ReasoningBack::ThinkingParts
     } else {
         ReasoningBack::No
     }

@@ -25,6 +25,8 @@ pub struct Conversation {
     /// Whether a streaming caller wants a usage event at the end (OpenAI's `stream_options.include_usage`; the other
     /// dialects always send usage and parse as `true`).
     pub include_usage: bool,
+    /// Whether tools came as OpenAI's old `functions`, so that calls are answered as `function_call`.
+    pub legacy_functions: bool,
     /// Instructions, questions and answers in the order they came. System turns may stand anywhere; dialects with a
     /// separate field for them parse it to leading turns of role [`Role::System`].
     pub turns: Vec<Turn>,
@@ -70,6 +72,7 @@ impl Conversation {
             model: model.into(),
             stream: false,
             include_usage: false,
+            legacy_functions: false,
             turns: Vec::new(),
             tools: Vec::new(),
             tool_choice: None,

@@ -23,6 +23,15 @@ pub struct TargetTraits {
     pub top_k: bool,
     /// OpenAI: `reasoning_effort` is known.
     pub reasoning_effort: bool,
+    /// OpenAI: reasoning is asked for with OpenRouter's object `reasoning` instead.
+    pub reasoning_object: bool,
+    /// OpenAI: how a place up to which the prompt is to be cached is marked.
+    pub cache_markers: CacheMarkers,
+    /// OpenAI: tool calls carry Gemini's thought signatures in `extra_content` (Google's own compatible endpoint, which
+    /// refuses calls without them).
+    pub google_signatures: bool,
+    /// OpenAI: text may come as a list of parts; else the parts are joined to one string.
+    pub text_parts: bool,
     /// OpenAI: earlier reasoning is sent back as `reasoning_content` or `reasoning` on assistant messages, where the
     /// server wants it (DeepSeek with tools, Moonshot, OpenRouter's `reasoning_details`).
     pub reasoning_back: ReasoningBack,
@@ -47,6 +56,19 @@ pub enum ReasoningBack {
     Reasoning,
     /// As OpenRouter's `reasoning_details`.
     ReasoningDetails,
+    /// As Mistral's `thinking` parts of the content.
+    ThinkingParts,
+}
+
+/// How a place up to which the prompt is to be cached is marked in OpenAI's dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheMarkers {
+    /// Not at all: the server caches by itself, or refuses the field.
+    No,
+    /// As Anthropic's `cache_control` on parts and tools (OpenRouter, LiteLLM, Alibaba).
+    CacheControl,
+    /// As OpenAI's `prompt_cache_breakpoint` on parts (from gpt-5.6 on).
+    Breakpoint,
 }
 
 /// How thinking is asked for.
@@ -73,6 +95,10 @@ impl Default for TargetTraits {
             seed: true,
             top_k: false,
             reasoning_effort: true,
+            reasoning_object: false,
+            cache_markers: CacheMarkers::No,
+            google_signatures: false,
+            text_parts: true,
             reasoning_back: ReasoningBack::No,
             thinking: ThinkingStyle::Budget,
             sampling: true,

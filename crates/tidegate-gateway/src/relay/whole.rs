@@ -58,5 +58,6 @@ pub(crate) fn reply_options(call: &Call) -> ReplyOptions {
         now: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
         fallback_id: call.id.to_string(),
         include_usage: call.include_usage,
+        ..ReplyOptions::default()
     }
 }

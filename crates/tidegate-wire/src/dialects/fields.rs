@@ -131,6 +131,12 @@ impl<'a> Fields<'a> {
         serde_json::from_str::<Text<'a>>(raw.get()).ok().map(|text| text.0)
     }
 
+    /// A look at a field as it stands, without taking it.
+    pub(super) fn peek(&self, name: &str) -> Option<&'a RawValue> {
+        let (_, raw) = self.entries.iter().rev().find(|(key, _)| key == name)?;
+        (raw.get() != "null").then_some(*raw)
+    }
+
     /// Whether a field stands there that is not `null`.
     pub(super) fn has(&self, name: &str) -> bool {
         self.entries.iter().any(|(key, raw)| key == name && raw.get() != "null")

@@ -111,6 +111,8 @@ pub struct ReplyOptions {
     pub fallback_id: String,
     /// Whether a streaming caller wants usage (only OpenAI lets the caller choose).
     pub include_usage: bool,
+    /// Whether the caller used OpenAI's old `functions` and expects a `function_call` in the answer.
+    pub legacy_functions: bool,
 }
 
 /// A request in a target's dialect.

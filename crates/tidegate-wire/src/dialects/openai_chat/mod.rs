@@ -1,63 +1,87 @@
-//! Being written.
+//! OpenAI Chat Completions, and everything compatible with it.
+//!
+//! Requests: `parse` → `messages` → `parts`/`assistant` read them, `render` → `turns` → `parts`/`assistant` write them.
+//! Answers: `reply` whole, `decode` and `encode` as streams. `reasoning`, `media`, `usage` and `finish` hold what requests, answers
+//! and streams share; `error` reads and writes errors, `wording` knows how each provider words them.
+
+mod assistant;
+mod decode;
+mod decode_parts;
+mod encode;
+mod error;
+mod finish;
+mod media;
+mod messages;
+mod parse;
+mod parts;
+mod reasoning;
+mod render;
+mod reply;
+mod stream;
+mod turns;
+mod types;
+mod usage;
+mod wording;
 
 use bytes::Bytes;
 
-use super::*;
-use crate::failure::FailureKind;
+use super::{
+    Codec, Dialect, PathFacts, RenderedRequest, ReplyError, ReplyOptions, RequestError, RequestOptions,
+    StreamDecoder, StreamEncoder,
+};
+use crate::conversation::Conversation;
+use crate::failure::{CallerError, ProviderError};
+use crate::reply::Reply;
+
+const HERE: Dialect = Dialect::OpenAiChat;
 
 /// The dialect.
 #[derive(Debug)]
-pub struct OpenAiChat;
+pub(super) struct OpenAiChat;
 
 impl Codec for OpenAiChat {
-    fn parse_request(&self, _: &[u8], _: Option<PathFacts<'_>>) -> Result<Conversation, RequestError> {
-        Err(RequestError { message: "being written".into(), param: None })
+    fn parse_request(
+        &self,
+        body: &[u8],
+        in_path: Option<PathFacts<'_>>,
+    ) -> Result<Conversation, RequestError> {
+        parse::parse_request(body, in_path)
     }
-    fn render_request(&self, _: &Conversation, _: &RequestOptions<'_>) -> RenderedRequest {
-        RenderedRequest { body: Bytes::new(), losses: Losses::new() }
+
+    fn render_request(&self, conversation: &Conversation, options: &RequestOptions<'_>) -> RenderedRequest {
+        render::render_request(conversation, options)
     }
-    fn parse_reply(&self, _: &[u8]) -> Result<Reply, ReplyError> {
-        Ok(Reply::new(Dialect::OpenAiChat))
+
+    fn parse_reply(&self, body: &[u8]) -> Result<Reply, ReplyError> {
+        reply::parse_reply(body)
     }
-    fn render_reply(&self, _: &Reply, _: &ReplyOptions) -> Bytes {
-        Bytes::new()
+
+    fn render_reply(&self, reply: &Reply, options: &ReplyOptions) -> Bytes {
+        reply::render_reply(reply, options)
     }
+
     fn decoder(&self) -> Box<dyn StreamDecoder> {
-        Box::new(Nothing)
+        Box::new(decode::Decoder::default())
     }
-    fn encoder(&self, _: ReplyOptions) -> Box<dyn StreamEncoder> {
-        Box::new(Nothing)
+
+    fn encoder(&self, options: ReplyOptions) -> Box<dyn StreamEncoder> {
+        Box::new(encode::Encoder::new(options))
     }
-    fn parse_error(&self, status: u16, _: &[u8]) -> ProviderError {
-        ProviderError {
-            kind: FailureKind::ProviderError,
-            status,
-            message: String::new(),
-            error_type: None,
-            code: None,
-            param: None,
-            retry_after: None,
-        }
+
+    fn parse_error(&self, status: u16, body: &[u8]) -> ProviderError {
+        error::parse_error(status, body)
     }
-    fn render_error(&self, _: &CallerError) -> Bytes {
-        Bytes::new()
+
+    fn render_error(&self, error: &CallerError) -> Bytes {
+        error::render_error(error)
     }
-    fn render_error_event(&self, _: &CallerError) -> Bytes {
-        Bytes::new()
+
+    fn render_error_event(&self, error: &CallerError) -> Bytes {
+        error::render_error_event(error)
     }
 }
 
-struct Nothing;
-
-impl StreamDecoder for Nothing {
-    fn decode(&mut self, _: &SseEvent, _: &mut Vec<Event>) -> Result<(), ReplyError> {
-        Ok(())
-    }
-    fn finish(&mut self, _: &mut Vec<Event>) -> bool {
-        true
-    }
-}
-
-impl StreamEncoder for Nothing {
-    fn encode(&mut self, _: &Event, _: &mut Vec<u8>) {}
+/// Serialising plain structs into memory cannot fail; if it did, an empty body says so louder than a panic.
+fn to_bytes(value: &impl serde::Serialize) -> Bytes {
+    serde_json::to_vec(value).unwrap_or_default().into()
 }
