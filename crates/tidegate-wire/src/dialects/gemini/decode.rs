@@ -3,7 +3,8 @@
 
 use serde_json::{Map, Value};
 
-use super::parts::{self, Read};
+use super::partial_args::PartialCall;
+use super::parts::{self, Read, take_nested};
 use super::types::{Candidate as WireCandidate, LogprobsResult, Part as WirePart, Response};
 use super::{HERE, citations, error, finish, time, usage};
 use crate::conversation::{Content, MediaSource, Part, Rest, ToolCall};
@@ -38,6 +39,7 @@ struct Candidate {
     index: u32,
     next_part: u32,
     open: Option<Open>,
+    partial: Option<PartialCall>,
     has_calls: bool,
     is_finished: bool,
     /// The open part's text, for citations.
@@ -199,9 +201,24 @@ impl Candidate {
     fn read_part(&mut self, wire: WirePart<'static>, answer_id: &str, events: &mut Vec<Event>) {
         match parts::read(wire) {
             Read::Part(part) => self.push(part, events),
-            Read::Call { id, call, signature, .. } => {
+            Read::Call { id, call, signature, mut rest, .. } => {
                 self.has_calls = true;
+                let pieces = take_nested(&mut rest, "functionCall");
+                if let Some(partial) = self.partial.as_mut().filter(|_| call.name.is_empty()) {
+                    if !partial.extend(pieces) {
+                        self.close(events);
+                    }
+                    return;
+                }
                 let id = id.unwrap_or_else(|| format!("call_{answer_id}_{}_{}", self.index, self.next_part));
+                if pieces.get("willContinue") == Some(&Value::Bool(true)) {
+                    let start = PartStart::ToolCall { id, name: call.name, free_text: false, signature };
+                    let part = self.start(start, events);
+                    let mut partial = PartialCall::new(part, &call.arguments);
+                    partial.extend(pieces);
+                    self.partial = Some(partial);
+                    return;
+                }
                 let call = ToolCall { id, ..call };
                 self.push(Part { signature, ..Part::new(Content::ToolCall(call)) }, events);
             }
@@ -283,6 +300,12 @@ impl Candidate {
 
     fn close(&mut self, events: &mut Vec<Event>) {
         self.text.clear();
+        if let Some(partial) = self.partial.take() {
+            let (choice, part) = (self.index, partial.part);
+            let delta = PartDelta::Arguments(partial.into_arguments());
+            events.push(Event::PartDelta { choice, part, delta });
+            events.push(Event::PartEnd { choice, part });
+        }
         if let Some(open) = self.open.take() {
             events.push(Event::PartEnd { choice: self.index, part: open.part });
         }

@@ -7,7 +7,7 @@
 //! | `render.rs`, `turns.rs`, `thinking.rs` | conversations → requests |
 //! | `parts.rs`, `media.rs`, `results.rs` | one part, both ways |
 //! | `reply.rs`, `finish.rs`, `usage.rs`, `citations.rs`, `time.rs` | whole answers, both ways |
-//! | `decode.rs`, `encode.rs`, `json_array.rs` | streams |
+//! | `decode.rs`, `partial_args.rs`, `encode.rs`, `json_array.rs` | streams |
 //! | `error.rs` | errors, both ways |
 //! | `count_tokens.rs` | `countTokens`, both ways |
 
@@ -20,6 +20,7 @@ mod finish;
 mod json_array;
 mod media;
 mod parse;
+mod partial_args;
 mod parts;
 mod render;
 mod reply;

@@ -83,25 +83,29 @@ fn write_tier(conversation: &Conversation, losses: &mut Losses) -> Option<String
     }
 }
 
-/// All functions stand in one tool: several tools are taken only where all of them are Google's own.
+/// Functions that follow one another stand in one tool: several tools are not taken by every model. Only Gemini's own
+/// callers have other tools between them.
 fn write_tools(conversation: &Conversation, losses: &mut Losses) -> Vec<Map<String, Value>> {
-    let mut functions = Vec::new();
-    let mut native = Vec::new();
+    const DECLARATIONS: &str = "functionDeclarations";
+    let mut tools: Vec<Map<String, Value>> = Vec::new();
     for (index, tool) in conversation.tools.iter().enumerate() {
         match tool {
             Tool::Function(function) => {
-                functions.push(write_function(function, index, conversation.origin, losses));
+                let function = write_function(function, index, conversation.origin, losses);
+                match tools.last_mut().and_then(|tool| tool.get_mut(DECLARATIONS)) {
+                    Some(Value::Array(functions)) => functions.push(function),
+                    _ => {
+                        tools.push(Map::from_iter([(DECLARATIONS.to_owned(), Value::Array(vec![function]))]))
+                    }
+                }
             }
             Tool::Native(tool) => match &tool.value {
-                Value::Object(tool_object) if tool.dialect == HERE => native.push(tool_object.clone()),
+                Value::Object(object) if tool.dialect == HERE => tools.push(object.clone()),
                 _ => losses.push(format!("tools[{index}]")),
             },
         }
     }
-    if !functions.is_empty() {
-        native.insert(0, Map::from_iter([("functionDeclarations".to_owned(), Value::Array(functions))]));
-    }
-    native
+    tools
 }
 
 fn write_function(function: &FunctionTool, index: usize, origin: Dialect, losses: &mut Losses) -> Value {

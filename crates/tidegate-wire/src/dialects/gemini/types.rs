@@ -246,7 +246,7 @@ pub(super) struct Response<'a> {
 pub(super) struct Candidate<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) content: Option<Content<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "finish_word", skip_serializing_if = "Option::is_none")]
     pub(super) finish_reason: Option<Text<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) index: Option<u32>,
@@ -362,6 +362,23 @@ impl<'de, 'a> Visitor<'de> for TextOrContent<'a> {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         Content::deserialize(MapAccessDeserializer::new(map)).map(Some)
     }
+}
+
+/// Google writes enumerations as words, or as numbers where the client asks for it. Only the first few numbers mean the
+/// same in the Developer API and in Vertex; the others stay numbers, which the reader takes for an unknown reason.
+fn finish_word<'de, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Text<'a>>, D::Error> {
+    Ok(match Option::<Value>::deserialize(deserializer)? {
+        Some(Value::String(word)) => Some(Cow::Owned(word)),
+        Some(Value::Number(number)) => Some(match number.as_u64() {
+            Some(1) => Cow::Borrowed("STOP"),
+            Some(2) => Cow::Borrowed("MAX_TOKENS"),
+            Some(3) => Cow::Borrowed("SAFETY"),
+            Some(4) => Cow::Borrowed("RECITATION"),
+            Some(5) => Cow::Borrowed("OTHER"),
+            _ => Cow::Owned(number.to_string()),
+        }),
+        _ => None,
+    })
 }
 
 /// Google's JSON writes 64-bit integers as strings and takes both, and whole floats as well.

@@ -96,9 +96,14 @@ fn audio_of(details: &Value) -> u64 {
     let Value::Array(details) = details else { return 0 };
     details
         .iter()
-        .filter(|detail| detail.get("modality").and_then(Value::as_str) == Some("AUDIO"))
+        .filter(|detail| detail.get("modality").is_some_and(is_audio))
         .filter_map(|detail| detail.get("tokenCount"))
         .fold(0, |sum, count| sum.saturating_add(to_count(count)))
+}
+
+/// By its word, or by its number where the client asks for numbers.
+fn is_audio(modality: &Value) -> bool {
+    modality.as_str() == Some("AUDIO") || modality.as_u64() == Some(4)
 }
 
 fn to_count(value: &Value) -> u64 {
