@@ -185,7 +185,8 @@ fn every_recorded_stream_says_what_a_naive_reading_says() {
             left_out.push(name);
             continue;
         }
-        let stream: String = chunks.lines().map(|line| format!("data: {line}\r\n\r\n")).collect();
+        let frames: Vec<String> = chunks.lines().map(|line| format!("data: {line}\r\n\r\n")).collect();
+        let stream = frames.concat();
         check_stream(&name, stream.as_bytes());
     }
     left_out.sort();
@@ -274,15 +275,17 @@ fn compare(source: &str, reply: &Reply, frames: &[Value]) {
         for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
             let said = part["text"].as_str().unwrap_or_default();
             if part["thought"] == json!(true) {
-                thoughts.push_str(said)
+                thoughts.push_str(said);
             } else {
-                text.push_str(said)
+                text.push_str(said);
             }
             let call = &part["functionCall"];
             if call["willContinue"] == json!(true) && call["name"].is_string() {
                 calls.push((call["name"].clone(), json!({})));
             } else if let Some(pieces) = call["partialArgs"].as_array() {
-                pieces.iter().for_each(|piece| put_naively(&mut calls.last_mut().unwrap().1, piece));
+                for piece in pieces {
+                    put_naively(&mut calls.last_mut().unwrap().1, piece);
+                }
             } else if call["name"].is_string() {
                 let arguments = if call["args"].is_null() { json!({}) } else { call["args"].clone() };
                 calls.push((call["name"].clone(), arguments));
@@ -299,7 +302,7 @@ fn compare(source: &str, reply: &Reply, frames: &[Value]) {
             _ => finish,
         };
         if frame["usageMetadata"]["totalTokenCount"].is_u64() {
-            usage = frame["usageMetadata"].as_object().unwrap().clone();
+            usage.clone_from(frame["usageMetadata"].as_object().unwrap());
         }
     }
     let parts = reply.choices.iter().flat_map(|choice| &choice.parts);
@@ -343,7 +346,7 @@ fn put_naively(arguments: &mut Value, piece: &Value) {
         piece["jsonPath"].as_str().unwrap().trim_start_matches("$.").replace('[', ".").replace(']', "");
     let steps: Vec<&str> = path.split('.').collect();
     for (depth, step) in steps.iter().enumerate() {
-        let pointer: String = steps[..depth].iter().map(|step| format!("/{step}")).collect();
+        let pointer = pointer_of(&steps[..depth]);
         let parent = arguments.pointer_mut(&pointer).unwrap();
         if let Ok(item) = step.parse::<usize>() {
             if parent.is_null() {
@@ -358,12 +361,16 @@ fn put_naively(arguments: &mut Value, piece: &Value) {
             parent[step] = Value::Null;
         }
     }
-    let pointer: String = steps.iter().map(|step| format!("/{step}")).collect();
+    let pointer = pointer_of(&steps);
     let place = arguments.pointer_mut(&pointer).unwrap();
     match piece["stringValue"].as_str() {
         Some(more) => *place = json!(place.as_str().unwrap_or_default().to_owned() + more),
         None => *place = piece["numberValue"].clone(),
     }
+}
+
+fn pointer_of(steps: &[&str]) -> String {
+    if steps.is_empty() { String::new() } else { format!("/{}", steps.join("/")) }
 }
 
 /// What a request means, whatever of the spellings that Google takes it is written in: names in camelCase, `user` for an

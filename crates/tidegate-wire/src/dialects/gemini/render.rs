@@ -95,7 +95,7 @@ fn write_tools(conversation: &Conversation, losses: &mut Losses) -> Vec<Map<Stri
                 match tools.last_mut().and_then(|tool| tool.get_mut(DECLARATIONS)) {
                     Some(Value::Array(functions)) => functions.push(function),
                     _ => {
-                        tools.push(Map::from_iter([(DECLARATIONS.to_owned(), Value::Array(vec![function]))]))
+                        tools.push(Map::from_iter([(DECLARATIONS.to_owned(), Value::Array(vec![function]))]));
                     }
                 }
             }

@@ -151,6 +151,11 @@ impl<'a> Writer<'a, '_> {
                     self.losses.push(place.to_owned());
                     return None;
                 }
+                // A model that does not think has no thoughts to read either.
+                Content::Reasoning { .. } if self.options.traits.thinking == ThinkingStyle::None => {
+                    self.losses.push(place.to_owned());
+                    return None;
+                }
                 Content::Media(media) if !self.takes(media, place) => return None,
                 _ => {}
             }

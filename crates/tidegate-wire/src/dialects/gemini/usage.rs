@@ -41,10 +41,21 @@ pub(super) fn read(metadata: &Map<String, Value>) -> Option<Usage> {
     })
 }
 
-/// What [`read`] cannot tell apart, for the answer's rest.
+/// What [`read`] cannot tell apart, for the answer's rest. Details that say no more than [`write`] would are left out.
 pub(super) fn left_over(metadata: Map<String, Value>) -> Map<String, Value> {
-    let is_left_over =
-        |name: &str, value: &Value| !value.is_null() && name != SERVICE_TIER && !COMPUTED.contains(&name);
+    let computed = read(&metadata)
+        .and_then(|usage| {
+            let tool_use = metadata.get("toolUsePromptTokenCount").cloned();
+            let tool_use =
+                tool_use.map(|count| Rest::from_iter([("toolUsePromptTokenCount".to_owned(), count)]));
+            write(&usage, None, tool_use.as_ref())
+        })
+        .unwrap_or_default();
+    let is_left_over = |name: &str, value: &Value| {
+        let is_computed =
+            COMPUTED.contains(&name) || (name.ends_with("Details") && computed.get(name) == Some(value));
+        !value.is_null() && name != SERVICE_TIER && !is_computed
+    };
     metadata.into_iter().filter(|(name, value)| is_left_over(name, value)).collect()
 }
 
