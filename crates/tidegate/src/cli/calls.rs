@@ -12,8 +12,9 @@ use super::ledger::{Place, moment};
 use crate::failure::Failure;
 use crate::output::{Side, Table, duration, grouped, print, print_json};
 
-/// The id of a call is the `x-request-id` that its caller got.
+/// List calls from the ledger, or show one of them
 #[derive(Debug, Args)]
+#[command(after_help = "The id of a call is the `x-request-id` that its caller got.")]
 pub(crate) struct Options {
     /// The id of one call, to see everything about it
     #[arg(value_name = "ID")]

@@ -11,8 +11,11 @@ use tidegate_gateway::Gateway;
 use crate::failure::Failure;
 use crate::output::print;
 
-/// Exits with 2 when the configuration is wrong, and shows each mistake with its place.
+/// Check the configuration and show what would run
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exits with 2 when the configuration is wrong, and shows each mistake with its place."
+)]
 pub(crate) struct Options {
     /// The configuration file [default: $TIDEGATE_CONFIG, else tidegate.yaml where it exists]
     #[arg(long, value_name = "FILE")]

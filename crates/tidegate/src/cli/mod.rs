@@ -23,17 +23,12 @@ pub(crate) struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the gateway
     Serve(serve::Options),
-    /// Check the configuration and show what would run
     Check(check::Options),
-    /// List the models that one can ask for
     Models(models::Options),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
-    /// Sum up the ledger: calls, tokens, cost
     Usage(usage::Options),
-    /// List calls from the ledger, or show one of them
     Calls(calls::Options),
 }
 

@@ -13,8 +13,9 @@ use super::serve::no_provider;
 use crate::failure::Failure;
 use crate::output::{Side, Table, grouped, print, print_json};
 
-/// Prices are US dollars for a million tokens; `tidegate.yaml` may override them.
+/// List the models that one can ask for
 #[derive(Debug, Args)]
+#[command(after_help = "Prices are US dollars for a million tokens; `tidegate.yaml` may override them.")]
 pub(crate) struct Options {
     /// Only models whose name or target contains this
     #[arg(value_name = "TEXT")]

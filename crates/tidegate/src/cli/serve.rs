@@ -28,12 +28,14 @@ const BLOCKING_THREADS: usize = 2;
 const USUAL_VARIABLES: &str = "OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY, OPENROUTER_API_KEY, GROQ_API_KEY, \
     MISTRAL_API_KEY, DEEPSEEK_API_KEY, …";
 
-/// Without a file, providers are found by their usual environment variables: OPENAI_API_KEY, ANTHROPIC_API_KEY,
-/// GEMINI_API_KEY and so on.
-///
-/// SIGHUP or a changed file reloads the configuration; SIGTERM or Ctrl-C lets calls in flight finish, a second one ends at
-/// once. TIDEGATE_LOG sets what is logged.
+/// Run the gateway
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Without a file, providers are found by their usual environment variables: OPENAI_API_KEY, \
+    ANTHROPIC_API_KEY, GEMINI_API_KEY and so on.\n\n\
+    SIGHUP or a changed file reloads the configuration; SIGTERM or Ctrl-C lets calls in flight finish, a second one \
+    ends at once. TIDEGATE_LOG sets what is logged."
+)]
 pub(crate) struct Options {
     /// The configuration file [default: $TIDEGATE_CONFIG, else tidegate.yaml where it exists]
     #[arg(long, value_name = "FILE")]

@@ -26,8 +26,11 @@ const GROUPS: [(&str, GroupBy); 10] = [
     ("day", GroupBy::Day),
 ];
 
-/// Works while a gateway runs. Callers set tags with the header `x-tidegate-tags: name=value,…`.
+/// Sum up the ledger: calls, tokens, cost
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Works while a gateway runs. Callers set tags with the header `x-tidegate-tags: name=value,…`."
+)]
 pub(crate) struct Options {
     /// model, target, provider, key, team, end-user, outcome, hour, day, all, or tag:<name>
     #[arg(long, value_name = "WHAT", default_value = "model", value_parser = group)]

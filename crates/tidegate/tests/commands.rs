@@ -1,0 +1,150 @@
+//! The commands that answer and end, as a person types them: what they say, where, and with which exit code.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test may fail loudly")]
+
+mod common;
+
+use common::Workplace;
+use serde_json::Value;
+
+const TWO_TARGETS: &str = "
+providers:
+  openai: { api_key: secret-openai }
+  anthropic: { api_key: secret-anthropic }
+models:
+  fast:
+    targets: [openai/gpt-5-mini, anthropic/claude-haiku-4-5]
+prices:
+  openai/gpt-5-mini: { input: 0.125 }
+";
+
+#[test]
+fn help_of_every_command_fits_a_screen() {
+    let workplace = Workplace::new();
+    let general = workplace.run(&["--help"]);
+    assert_eq!(general.code, Some(0));
+    let commands: Vec<&str> = general
+        .output
+        .lines()
+        .skip_while(|line| !line.starts_with("Commands:"))
+        .skip(1)
+        .map_while(|line| line.strip_prefix("  ")?.split(' ').next())
+        .collect();
+    assert!(commands.contains(&"serve") && commands.contains(&"usage"), "{commands:?}");
+    for command in commands {
+        let help = workplace.run(&["help", command]);
+        assert_eq!(help.code, Some(0), "{command}");
+        assert_eq!(help.errors, "", "{command}");
+        assert!(help.output.lines().count() <= 24, "{command}:\n{}", help.output);
+        let longest = help.output.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(100), "{command}:\n{}", help.output);
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_says_nothing_on_standard_output() {
+    let workplace = Workplace::new();
+    for (arguments, hint) in [
+        (&["sevre"][..], "serve"),
+        (&["serve", "--listen", "everywhere"], "--listen"),
+        (&["usage", "--by", "providr"], "did you mean `provider`?"),
+        (&["usage", "--since", "yesterday"], "7d"),
+        (&["usage", "--json", "--csv"], "--csv"),
+        (&["calls", "not-an-id"], "ID"),
+    ] {
+        let ended = workplace.run(arguments);
+        assert_eq!(ended.code, Some(2), "{arguments:?}");
+        assert_eq!(ended.output, "", "{arguments:?}");
+        assert!(ended.errors.contains(hint), "{arguments:?}: {}", ended.errors);
+    }
+}
+
+#[test]
+fn check_shows_every_mistake_with_its_place_and_what_was_meant() {
+    let workplace = Workplace::new();
+    workplace.write("tidegate.yaml", "server:\n  lisen: 1\nproviders:\n  opnai: {}\n");
+    let ended = workplace.run(&["check"]);
+    assert_eq!((ended.code, ended.output.as_str()), (Some(2), ""));
+    for part in ["tidegate.yaml:2:3", "did you mean `listen`?", "tidegate.yaml:4:3", "openai"] {
+        assert!(ended.errors.contains(part), "{part} is not in:\n{}", ended.errors);
+    }
+}
+
+#[test]
+fn check_describes_what_would_run_and_shows_no_key() {
+    let workplace = Workplace::new();
+    workplace.write("tidegate.yaml", TWO_TARGETS);
+    let ended = workplace.run(&["check"]);
+    assert_eq!((ended.code, ended.errors.as_str()), (Some(0), ""));
+    for part in ["openai/gpt-5-mini", "https://api.anthropic.com", "127.0.0.1:8080"] {
+        assert!(ended.output.contains(part), "{part} is not in:\n{}", ended.output);
+    }
+    assert!(!ended.output.contains("secret-"), "{}", ended.output);
+}
+
+#[test]
+fn check_refuses_a_key_that_no_header_can_carry() {
+    let workplace = Workplace::new().with("OPENAI_API_KEY", "two\nlines");
+    let ended = workplace.run(&["check"]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.errors.contains("openai") && ended.errors.contains("line break"), "{}", ended.errors);
+    assert!(!ended.errors.contains("two"), "{}", ended.errors);
+}
+
+#[test]
+fn models_lists_targets_with_the_prices_that_hold() {
+    let workplace = Workplace::new();
+    workplace.write("tidegate.yaml", TWO_TARGETS);
+    let ended = workplace.run(&["models", "fast"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+    let lines: Vec<Vec<&str>> = ended.output.lines().map(|line| line.split_whitespace().collect()).collect();
+    let [_headings, first, second] = lines.as_slice() else { panic!("{}", ended.output) };
+    assert_eq!(first.get(..4), Some(&["fast", "openai/gpt-5-mini", "0.125", "2"][..]));
+    assert_eq!(second.first(), Some(&"anthropic/claude-haiku-4-5"));
+
+    let json = workplace.run(&["models", "fast", "--json"]);
+    let models: Value = serde_json::from_str(&json.output).expect("JSON");
+    let target = &models[0]["targets"][0];
+    assert_eq!(target["dollars_per_million_tokens"]["input"], "0.125");
+    assert_eq!(target["upstream_model"], "gpt-5-mini");
+    assert!(target["context_window"].as_u64() > Some(100_000), "{target}");
+}
+
+#[test]
+fn schema_is_a_json_schema_that_knows_the_sections() {
+    let ended = Workplace::new().run(&["schema"]);
+    assert_eq!(ended.code, Some(0));
+    let schema: Value = serde_json::from_str(&ended.output).expect("JSON");
+    for section in ["server", "providers", "models", "prices"] {
+        assert!(schema["properties"].get(section).is_some(), "{section}");
+    }
+}
+
+#[test]
+fn serving_without_a_provider_is_refused_with_the_ways_out() {
+    let workplace = Workplace::new();
+    let ended = workplace.run(&["serve"]);
+    assert_eq!((ended.code, ended.output.as_str()), (Some(2), ""));
+    for part in ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "tidegate demo", "tidegate.yaml"] {
+        assert!(ended.errors.contains(part), "{part} is not in:\n{}", ended.errors);
+    }
+    assert!(!workplace.path().join("tidegate-data").exists(), "nothing was to be made");
+}
+
+#[test]
+fn reading_a_ledger_that_is_not_there_says_where_it_was_looked_for() {
+    let workplace = Workplace::new();
+    for command in ["usage", "calls"] {
+        let ended = workplace.run(&[command, "--data", "elsewhere"]);
+        assert_eq!((ended.code, ended.output.as_str()), (Some(1), ""), "{command}");
+        assert!(ended.errors.contains("elsewhere"), "{}", ended.errors);
+    }
+}
+
+#[test]
+fn a_log_filter_that_is_none_is_refused() {
+    let workplace = Workplace::new().with("OPENAI_API_KEY", "k").with("TIDEGATE_LOG", "=loud=");
+    let ended = workplace.run(&["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.errors.contains("TIDEGATE_LOG"), "{}", ended.errors);
+}

@@ -1,0 +1,214 @@
+//! `tidegate serve` as a process: what it answers, what the ledger knows of it afterwards, how it reloads and how it ends.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test may fail loudly")]
+
+mod common;
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use common::{PATIENCE, Running, Workplace};
+use http::Method;
+use serde_json::{Value, json};
+use tidegate_testkit::{Client, Received, ScriptedProvider, Step, json_answer};
+
+fn answer() -> Vec<Step> {
+    json_answer(
+        200,
+        &[],
+        &json!({
+            "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-5-mini",
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100},
+        }),
+    )
+}
+
+fn configuration(providers: &[(&str, &ScriptedProvider)]) -> String {
+    let mut text = "server: { listen: 127.0.0.1:0, drain: 10s }\nproviders:\n".to_owned();
+    for (name, provider) in providers {
+        writeln!(text, "  {name}: {{ kind: openai, base_url: {}/v1, api_key: k }}", provider.url())
+            .expect("a string takes it");
+    }
+    text
+}
+
+fn ask(model: &str) -> Value {
+    json!({"model": model, "messages": [{"role": "user", "content": "hi"}]})
+}
+
+async fn call(gateway: &mut Running, model: &str) -> Received {
+    let client = Client::new(gateway.address()).with_header("x-tidegate-tags", "team=red");
+    client.post("/v1/chat/completions", &ask(model)).await
+}
+
+/// Asks until it is answered so: a reload takes effect a moment after the file was written.
+async fn wait_for_status(client: &Client, model: &str, status: u16) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let received = client.post("/v1/chat/completions", &ask(model)).await;
+        if received.status == status {
+            return;
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{model} is answered {}: {}",
+            received.status,
+            received.text()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn calls_are_in_the_ledger_after_a_term_signal_and_the_commands_show_them() {
+    let provider = ScriptedProvider::start([answer()]).await;
+    let workplace = Workplace::new();
+    workplace.write("tidegate.yaml", &configuration(&[("openai", &provider)]));
+    let mut gateway = workplace.start(&["serve"]);
+    let received = call(&mut gateway, "openai/gpt-5-mini").await;
+    assert_eq!(received.status, 200, "{}", received.text());
+    let id = received.header("x-request-id").to_owned();
+    gateway.signal("TERM");
+    let (code, said) = gateway.end();
+    assert_eq!(code, Some(0), "{said}");
+
+    let usage = workplace.run(&["usage", "--by", "tag:team", "--since", "1h", "--json"]);
+    let rows: Value = serde_json::from_str(&usage.output).expect("JSON");
+    let row = &rows[0];
+    assert_eq!(
+        (&row["name"], &row["calls"], &row["answered"]),
+        (&json!("red"), &json!(1), &json!(1)),
+        "{rows}"
+    );
+    assert_eq!((&row["input_tokens"], &row["output_tokens"]), (&json!(1000), &json!(100)));
+    // 1,000 tokens at 0.25 and 100 at 2 dollars a million.
+    assert_eq!(row["cost_usd"], "0.00045");
+
+    let table = workplace.run(&["usage", "--by", "provider"]);
+    let line = table.output.lines().nth(1).expect("a row");
+    assert!(line.starts_with("openai ") && line.contains("1,000") && line.contains("0.00045"), "{line}");
+    let csv = workplace.run(&["usage", "--csv"]);
+    let mut lines = csv.output.lines();
+    let columns = lines.next().map(|line| line.split(',').count());
+    assert_eq!(lines.next().map(|line| line.split(',').count()), columns, "{}", csv.output);
+
+    let list = workplace.run(&["calls"]);
+    assert!(list.output.contains(&id) && list.output.contains("answered"), "{}", list.output);
+    let one = workplace.run(&["calls", &id, "--json"]);
+    let one: Value = serde_json::from_str(&one.output).expect("JSON");
+    assert_eq!((&one["target"], &one["tags"]["team"]), (&json!("openai/gpt-5-mini"), &json!("red")), "{one}");
+    let none = workplace.run(&["calls", "01a204d4-0c17-70ed-87d5-c4613859f63c"]);
+    assert_eq!(none.code, Some(1));
+}
+
+#[tokio::test]
+async fn a_term_signal_lets_the_call_in_flight_finish_and_takes_no_more() {
+    let mut slow = vec![Step::Wait(Duration::from_millis(1_500))];
+    slow.extend(answer());
+    let provider = ScriptedProvider::start([slow]).await;
+    let workplace = Workplace::new();
+    workplace.write("tidegate.yaml", &configuration(&[("openai", &provider)]));
+    let mut gateway = workplace.start(&["serve"]);
+    let address = gateway.address();
+    let in_flight = tokio::spawn(async move {
+        Client::new(address).post("/v1/chat/completions", &ask("openai/gpt-5-mini")).await
+    });
+    while provider.arrived().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    gateway.signal("TERM");
+    gateway.wait_for("stopping");
+    // The line is written a moment before the socket is closed.
+    while std::net::TcpStream::connect(address).is_ok() {
+        assert!(!in_flight.is_finished(), "new connections are taken while calls drain");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let received = in_flight.await.expect("the call ends");
+    assert!(received.status == 200 && received.is_complete, "{}", received.text());
+    let (code, said) = gateway.end();
+    assert_eq!(code, Some(0), "{said}");
+    let usage = workplace.run(&["usage", "--by", "outcome"]);
+    assert!(usage.output.contains("answered"), "{}", usage.output);
+}
+
+#[tokio::test]
+async fn a_second_signal_does_not_wait_for_calls_in_flight() {
+    let provider = ScriptedProvider::start([vec![Step::Hang]]).await;
+    let workplace = Workplace::new();
+    workplace.write("tidegate.yaml", &configuration(&[("openai", &provider)]));
+    let mut gateway = workplace.start(&["serve"]);
+    let address = gateway.address();
+    let in_flight = tokio::spawn(async move {
+        let body = ask("openai/gpt-5-mini").to_string().into();
+        Client::new(address).send(Method::POST, "/v1/chat/completions", body).await
+    });
+    while provider.arrived().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    gateway.signal("INT");
+    gateway.wait_for("stopping");
+    gateway.signal("INT");
+    let (code, said) = gateway.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(in_flight.await.is_err(), "its answer never came");
+}
+
+#[tokio::test]
+async fn a_changed_file_is_in_force_soon_and_a_wrong_one_never() {
+    let (first, second) =
+        (ScriptedProvider::start([answer()]).await, ScriptedProvider::start([answer()]).await);
+    let workplace = Workplace::new();
+    workplace.write("tidegate.yaml", &configuration(&[("first", &first)]));
+    let mut gateway = workplace.start(&["serve"]);
+    let client = Client::new(gateway.address());
+    wait_for_status(&client, "first/gpt-5-mini", 200).await;
+    wait_for_status(&client, "second/gpt-5-mini", 404).await;
+
+    workplace.write("tidegate.yaml", &configuration(&[("first", &first), ("second", &second)]));
+    gateway.wait_for("the new configuration is in force");
+    wait_for_status(&client, "second/gpt-5-mini", 200).await;
+
+    let wrong = configuration(&[("first", &first)]) + "  second: { base_ulr: x }\n";
+    workplace.write("tidegate.yaml", &wrong);
+    let line = gateway.wait_for("the old one stays in force");
+    assert!(line.contains("tidegate.yaml:4:"), "{line}");
+    wait_for_status(&client, "second/gpt-5-mini", 200).await;
+
+    // As editors do: another file is put in its place.
+    let next = workplace.write("tidegate.yaml.next", &configuration(&[("second", &second)]));
+    std::fs::rename(next, workplace.path().join("tidegate.yaml")).expect("the file is replaced");
+    gateway.wait_for("the new configuration is in force");
+    wait_for_status(&client, "first/gpt-5-mini", 404).await;
+
+    // A reload that is asked for happens although nothing has changed.
+    gateway.signal("HUP");
+    gateway.wait_for("the new configuration is in force");
+}
+
+#[tokio::test]
+async fn the_log_is_json_without_a_terminal_and_standard_output_stays_empty() {
+    let provider = ScriptedProvider::start([answer()]).await;
+    let workplace = Workplace::new();
+    workplace.write("tidegate.yaml", &configuration(&[("openai", &provider)]));
+    let mut gateway = workplace.start(&["serve"]);
+    let line = gateway.wait_for("listening");
+    let line: Value = serde_json::from_str(&line).expect("a log line is JSON");
+    assert_eq!((&line["message"], &line["providers"]), (&json!("listening"), &json!("openai")), "{line}");
+    gateway.signal("TERM");
+    let (_, said) = gateway.end();
+    for line in said.lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "not JSON: {line}");
+    }
+    assert!(!said.contains("api_key") && !said.contains("\"k\""), "{said}");
+}
+
+#[test]
+fn an_address_that_is_taken_is_a_failure_that_says_so() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let workplace = Workplace::new().with("OPENAI_API_KEY", "k");
+    let ended = workplace.run(&["serve", "--listen", &address]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.errors.contains(&address) && ended.errors.contains("--listen"), "{}", ended.errors);
+}
