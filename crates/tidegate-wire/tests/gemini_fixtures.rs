@@ -16,8 +16,8 @@ use tidegate_wire::event::{Event, PartDelta, PartStart};
 use tidegate_wire::framing::SseDecoder;
 use tidegate_wire::reply::{Choice, Finish, FinishReason, Reply};
 use tidegate_wire::{
-    CallerError, Codec, Dialect, ErrorClass, Losses, PathFacts, ReplyOptions, RequestOptions, TargetTraits,
-    ThinkingStyle, gemini,
+    CallerError, Codec, Dialect, ErrorClass, Losses, PathFacts, ReplyError, ReplyOptions, RequestOptions,
+    TargetTraits, ThinkingStyle, gemini,
 };
 
 fn codec() -> &'static dyn Codec {
@@ -281,4 +281,13 @@ fn what_is_no_request_is_refused_with_the_field_at_fault() {
         codec().parse_request(b"{\"contents\":[]}", None).unwrap_err().param.as_deref(),
         Some("model")
     );
+}
+
+#[test]
+fn an_answer_that_says_nothing_is_no_empty_success() {
+    for body in
+        ["{}", r#"{"candidates": []}"#, r#"{"candidates": [{"index": 0, "content": {"role": "model"}}]}"#]
+    {
+        assert!(matches!(codec().parse_reply(body.as_bytes()), Err(ReplyError::Malformed { .. })), "{body}");
+    }
 }

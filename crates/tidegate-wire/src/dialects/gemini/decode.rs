@@ -99,11 +99,6 @@ impl Reader {
         Ok(())
     }
 
-    /// Whether a whole answer said anything at all.
-    pub(super) fn is_empty(&self) -> bool {
-        self.candidates.is_empty() && !self.is_blocked
-    }
-
     /// Says what is left to say.
     pub(super) fn end(&mut self, events: &mut Vec<Event>) {
         for candidate in &mut self.candidates {
@@ -140,7 +135,7 @@ impl Reader {
     fn read_feedback(&mut self, feedback: Map<String, Value>, events: &mut Vec<Event>) {
         let reason = feedback.get("blockReason").and_then(Value::as_str).map(str::to_owned);
         self.rest.insert("promptFeedback".to_owned(), Value::Object(feedback));
-        if let Some(reason) = reason.filter(|_| self.is_empty()) {
+        if let Some(reason) = reason.filter(|_| self.candidates.is_empty() && !self.is_blocked) {
             self.is_blocked = true;
             let finish =
                 Finish { reason: FinishReason::ContentFilter, native: Some(reason), stop_sequence: None };

@@ -20,16 +20,18 @@ pub(super) fn parse_reply(body: &[u8]) -> Result<Reply, ReplyError> {
     let mut reader = Reader::default();
     let mut events = Vec::new();
     reader.read(body, &mut events)?;
-    if reader.is_empty() {
-        let detail = "neither candidates nor a reason for blocking the prompt".to_owned();
-        return Err(ReplyError::Malformed { dialect: HERE, detail });
-    }
     reader.end(&mut events);
     let mut assembler = Assembler::new(HERE);
     for event in events {
         assembler.push(event);
     }
-    Ok(assembler.into_reply())
+    let reply = assembler.into_reply();
+    // Neither words nor a reason: no caller must take that for an answer.
+    if reply.choices.is_empty() {
+        let detail = "no candidate says anything, and the prompt was not blocked".to_owned();
+        return Err(ReplyError::Malformed { dialect: HERE, detail });
+    }
+    Ok(reply)
 }
 
 pub(super) fn render_reply(reply: &Reply, options: &ReplyOptions) -> Bytes {

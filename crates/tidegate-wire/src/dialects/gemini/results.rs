@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 use super::media::{blob_of, file_of};
 use super::parts::{self, Read, as_object, keep_nested, take_nested};
 use super::types::{FunctionResponse, Part as WirePart};
-use crate::conversation::{Content, Part, Rest, ToolResult};
+use crate::Dialect;
+use crate::conversation::{Content, Native, Part, Rest, ToolResult};
 
 /// Reads an answer. `call_id` is left as it stood on the wire.
 pub(super) fn read(response: FunctionResponse<'static>, rest: &mut Rest) -> ToolResult {
@@ -83,6 +84,9 @@ pub(super) fn write<'a>(
                 let inline_data = blob_of(medium, is_own, take_nested(&mut rest, "inlineData"));
                 let file_data = file_of(medium, is_own, take_nested(&mut rest, "fileData"));
                 media.push(WirePart { inline_data, file_data, rest, ..WirePart::default() });
+            }
+            Content::Native(Native { dialect: Dialect::Gemini, value: Value::Object(block) }) => {
+                media.push(WirePart { rest: block.clone(), ..WirePart::default() });
             }
             _ => left_over.push(number),
         }
