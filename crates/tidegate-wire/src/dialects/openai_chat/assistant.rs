@@ -28,12 +28,31 @@ pub(super) struct Said {
     pub(super) rest: Rest,
 }
 
-/// Takes everything out of a message's fields that the canonical model has a word for. `turn` numbers the message, for
-/// ids that have to be made up.
+/// Where a message stands, for the ids of calls that came without one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing<'a> {
+    /// The message's number in the request, or the choice's in the answer.
+    pub(super) number: usize,
+    /// The answer's id: ids made up in two answers must differ, or the next request holds one of them twice.
+    pub(super) answer: &'a str,
+}
+
+impl Standing<'_> {
+    pub(super) fn made_up_id(self, call: usize, name: &str) -> String {
+        /// Enough of an answer's id to tell it from the others of one conversation.
+        const KEPT: usize = 12;
+        let letters: Vec<char> = self.answer.chars().filter(char::is_ascii_alphanumeric).collect();
+        let suffix: String = letters.iter().skip(letters.len().saturating_sub(KEPT)).collect();
+        let separator = if suffix.is_empty() { "" } else { "_" };
+        made_up_id(self.number, call, &format!("{suffix}{separator}{name}"))
+    }
+}
+
+/// Takes everything out of a message's fields that the canonical model has a word for.
 pub(super) fn parse_said(
     fields: &mut Fields<'_>,
     path: &Path<'_>,
-    turn: usize,
+    standing: Standing<'_>,
 ) -> Result<Said, RequestError> {
     let mut content = match fields.take("content") {
         Some(raw) => parse_content(raw, &path.field("content"))?,
@@ -46,7 +65,7 @@ pub(super) fn parse_said(
         content.push(Part::new(Content::Refusal(refusal)));
     }
     take_media(fields, path, &mut content)?;
-    let (calls, is_legacy) = take_calls(fields, path, turn)?;
+    let (calls, is_legacy) = take_calls(fields, path, standing)?;
     let mut parts = take_reasoning(fields, path, &calls)?;
     let mut is_first = true;
     for (call, carried) in calls {
@@ -248,13 +267,13 @@ fn parse_audio(mut audio: Fields<'_>, path: &Path<'_>) -> Result<Option<Part>, R
 fn take_calls(
     fields: &mut Fields<'_>,
     path: &Path<'_>,
-    turn: usize,
+    standing: Standing<'_>,
 ) -> Result<(Vec<(Part, Carried)>, bool), RequestError> {
     let mut calls = Vec::new();
     if let Some(raw) = fields.take("tool_calls") {
         let path = path.field("tool_calls");
         for (index, raw) in items_of(raw, &path)?.into_iter().enumerate() {
-            calls.push(parse_call(raw, &path.item(index), turn, index)?);
+            calls.push(parse_call(raw, &path.item(index), standing, index)?);
         }
     }
     let Some(raw) = fields.take("function_call") else { return Ok((calls, false)) };
@@ -266,7 +285,7 @@ fn take_calls(
     if name.is_empty() {
         return Ok((calls, false));
     }
-    let id = made_up_id(turn, calls.len(), &name);
+    let id = standing.made_up_id(calls.len(), &name);
     let call = ToolCall { id, name, arguments, free_text: false };
     calls.push((Part::new(Content::ToolCall(call)), Carried::default()));
     Ok((calls, true))
@@ -275,7 +294,7 @@ fn take_calls(
 fn parse_call(
     raw: &RawValue,
     path: &Path<'_>,
-    turn: usize,
+    standing: Standing<'_>,
     index: usize,
 ) -> Result<(Part, Carried), RequestError> {
     let mut fields = Fields::of(raw, path)?;
@@ -292,7 +311,7 @@ fn parse_call(
     let arguments = take_arguments(&mut inner, text, &inner_path)?;
     let inner_rest = inner.into_rest(&inner_path)?;
     let (own_id, mut carried) = detach_from_id(&whole_id);
-    let id = if own_id.is_empty() { made_up_id(turn, index, &name) } else { own_id.to_owned() };
+    let id = if own_id.is_empty() { standing.made_up_id(index, &name) } else { own_id.to_owned() };
     let mut signature = carried.signature.take();
     let mut rest = Map::new();
     if let Some(raw) = fields.take("extra_content") {

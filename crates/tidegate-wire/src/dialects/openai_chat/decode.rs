@@ -25,6 +25,7 @@ const MAX_REST_FIELDS: usize = 64;
 pub(super) struct Decoder {
     is_started: bool,
     is_over: bool,
+    id: String,
     choices: Vec<ChoiceReader>,
     usage: Option<Usage>,
     /// Fields of the answer as a whole, said at its end.
@@ -83,8 +84,9 @@ impl Decoder {
         // Azure's first chunk says only what its filter thinks of the prompt, without id and model.
         if !self.is_started && (!choices.is_empty() || chunk.usage.is_some()) {
             self.is_started = true;
+            self.id = chunk.id.unwrap_or_default().into_owned();
             events.push(Event::Start {
-                id: chunk.id.unwrap_or_default().into_owned(),
+                id: self.id.clone(),
                 model: chunk.model.unwrap_or_default().into_owned(),
                 created: chunk.created.as_ref().and_then(read_time),
             });
@@ -128,7 +130,7 @@ impl Decoder {
             Some(place) => place,
             None if self.choices.len() >= MAX_CHOICES => return Err(malformed("too many choices")),
             None => {
-                self.choices.push(ChoiceReader::new(index));
+                self.choices.push(ChoiceReader::new(index, self.id.clone()));
                 self.choices.len() - 1
             }
         };

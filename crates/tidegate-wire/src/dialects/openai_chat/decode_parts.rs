@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::HERE;
-use super::assistant::{parse_citation, take_google_signature};
+use super::assistant::{Standing, parse_citation, take_google_signature};
 use super::decode::malformed;
 use super::finish::{failure_of, parse_finish};
 use super::media::media_of_url;
@@ -14,7 +14,7 @@ use super::reasoning::{Detail, parse_detail};
 use super::reply::parse_logprobs;
 use super::stream::{CallDelta, ChunkChoice, Delta, DeltaContent, FunctionDelta};
 use crate::ReplyError;
-use crate::carry::{Signature, detach_from_id, made_up_id};
+use crate::carry::{Signature, detach_from_id};
 use crate::conversation::{Media, MediaKind, MediaSource, Native, Rest};
 use crate::event::{Event, PartDelta, PartStart};
 
@@ -30,6 +30,8 @@ const MAX_PENDING_ARGUMENTS: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct ChoiceReader {
     index: u32,
+    /// The answer's id.
+    answer: String,
     next_part: u32,
     /// The one open part among text, reasoning, refusal and sound.
     open: Option<Open>,
@@ -69,9 +71,10 @@ struct CallReader {
 }
 
 impl ChoiceReader {
-    pub(super) fn new(index: u32) -> Self {
+    pub(super) fn new(index: u32, answer: String) -> Self {
         Self {
             index,
+            answer,
             next_part: 0,
             open: None,
             calls: Vec::new(),
@@ -409,7 +412,10 @@ impl ChoiceReader {
         let (own_id, carried) = detach_from_id(&call.whole_id);
         let choice = self.index;
         let id = match own_id {
-            "" => made_up_id(usize::try_from(choice).unwrap_or_default(), place, name),
+            "" => {
+                let number = usize::try_from(choice).unwrap_or_default();
+                Standing { number, answer: &self.answer }.made_up_id(place, name)
+            }
             own_id => own_id.to_owned(),
         };
         let signature = call.signature.take().or(carried.signature);

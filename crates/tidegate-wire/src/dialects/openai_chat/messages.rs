@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::super::fields::{Fields, Path, items_of};
-use super::assistant::{ToolNames, note_names, parse_said};
+use super::assistant::{Standing, ToolNames, note_names, parse_said};
 use super::parts::{parse_cache_marker, parse_content};
 use crate::RequestError;
 use crate::carry::{detach_from_id, made_up_id};
@@ -72,7 +72,7 @@ impl Messages {
         path: &Path<'_>,
     ) -> Result<Turn, RequestError> {
         self.has_tool_calls |= fields.has("tool_calls") && fields_hold_calls(&fields);
-        let said = parse_said(&mut fields, path, index)?;
+        let said = parse_said(&mut fields, path, Standing { number: index, answer: "" })?;
         self.has_legacy |= said.is_legacy;
         note_names(&said.parts, &mut self.names);
         let name = fields.take_text("name", path)?;

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use super::super::fields::{Fields, Path, items_of, to_value};
 use super::HERE;
-use super::assistant::{google_extra, inner_rest, parse_said};
+use super::assistant::{Standing, google_extra, inner_rest, parse_said};
 use super::finish::{failure_of, finish_word, parse_finish};
 use super::media::url_of;
 use super::parts::{render_image, render_part};
 use super::reasoning::{render_detail, render_encrypted};
-use super::turns::{audio_object, render_call};
+use super::turns::{WRITTEN_IN_MESSAGE, add_leftovers, audio_object, render_call};
 use super::types::{Call, ContentPart, Message, MessageContent, Nullable, Without};
 use super::usage::{leftovers, parse_usage, render_usage};
 use crate::carry::{Carried, CarriedReasoning, Signature, attach_to_id};
@@ -63,7 +63,7 @@ fn read_reply(mut fields: Fields<'_>) -> Result<Reply, Mistake> {
     let choices = path.field("choices");
     let raw = fields.take("choices").ok_or_else(|| choices.mistake("this field is required"))?;
     for (index, raw) in items_of(raw, &choices)?.into_iter().enumerate() {
-        reply.choices.push(read_choice(raw, index, &choices.item(index))?);
+        reply.choices.push(read_choice(raw, &reply.id, index, &choices.item(index))?);
     }
     if let Some(raw) = fields.take("usage") {
         let usage = to_value(raw, &path.field("usage"))?;
@@ -89,7 +89,7 @@ pub(super) fn read_time(value: &Value) -> Option<i64> {
     value.as_i64().or_else(whole).filter(|time| *time > 0)
 }
 
-fn read_choice(raw: &RawValue, position: usize, path: &Path<'_>) -> Result<Choice, Mistake> {
+fn read_choice(raw: &RawValue, answer: &str, position: usize, path: &Path<'_>) -> Result<Choice, Mistake> {
     let mut fields = Fields::of(raw, path)?;
     if let Some(error) = fields.take("error") {
         return Err(Mistake::Provider(super::error::parse_error_value(&to_value(error, path)?)));
@@ -102,7 +102,7 @@ fn read_choice(raw: &RawValue, position: usize, path: &Path<'_>) -> Result<Choic
         let path = path.field("message");
         let mut message = Fields::of(raw, &path)?;
         message.take("role");
-        let said = parse_said(&mut message, &path, position)?;
+        let said = parse_said(&mut message, &path, Standing { number: position, answer })?;
         choice.parts = said.parts;
         let mut rest = message.into_rest(&path)?;
         rest.extend(said.rest);
@@ -255,7 +255,10 @@ fn render_message<'a>(choice: &'a Choice, is_own: bool, id: &str, options: &Repl
     let mut message = Message {
         role: "assistant",
         refusal: Some(Nullable::Null),
-        rest: Without { rest: inner_rest(&choice.rest, "message").filter(|_| is_own), names: &[] },
+        rest: Without {
+            rest: inner_rest(&choice.rest, "message").filter(|_| is_own),
+            names: WRITTEN_IN_MESSAGE,
+        },
         ..Message::default()
     };
     let mut content = Vec::new();
@@ -289,6 +292,9 @@ fn render_message<'a>(choice: &'a Choice, is_own: bool, id: &str, options: &Repl
         }
     }
     write_reasoning(&mut message, &choice.parts, is_own);
+    if let Some(rest) = inner_rest(&choice.rest, "message").filter(|_| is_own) {
+        add_leftovers(&mut message, rest);
+    }
     let has_native = content.len() > texts.len();
     let is_silent = !message.tool_calls.is_empty()
         || message.audio.is_some()

@@ -26,6 +26,9 @@ use crate::{ReasoningBack, TargetTraits};
 /// Fields of a call's `rest` that are written inside other objects.
 const WRITTEN_IN_CALL: &[&str] = &["function", "custom", "extra_content"];
 
+/// Fields of a message's `rest` that are written together with what the canonical model knows of them.
+pub(super) const WRITTEN_IN_MESSAGE: &[&str] = &["annotations", "extra_content", "audio"];
+
 pub(super) fn plan_messages<'a>(
     conversation: &'a Conversation,
     traits: &'a TargetTraits,
@@ -255,6 +258,9 @@ impl<'a> Planner<'a, '_> {
         let is_silent = content.is_empty() && (!message.tool_calls.is_empty() || message.refusal.is_some());
         message.content = (!is_silent).then(|| self.content(content, separator));
         self.write_legacy_call(&mut message);
+        if self.is_own {
+            add_leftovers(&mut message, &turn.rest);
+        }
         message
     }
 
@@ -337,6 +343,25 @@ impl<'a> Planner<'a, '_> {
             self.losses.push(format!("{}.reasoning_content", place_of_turn(self.conversation, turn)));
         } else {
             self.lose(turn, part);
+        }
+    }
+}
+
+/// Adds what the message had beside the citations, the signature and the sound that are parts of their own.
+pub(super) fn add_leftovers<'a>(message: &mut Message<'a>, rest: &'a Rest) {
+    message.rest.names = WRITTEN_IN_MESSAGE;
+    let annotations = rest.get("annotations").and_then(Value::as_array);
+    message.annotations.extend(annotations.into_iter().flatten().map(Cow::Borrowed));
+    if let Some(extra) = rest.get("extra_content") {
+        message.extra_content = Some(match message.extra_content.take() {
+            Some(google) => merged(google, Some(extra.clone())),
+            None => extra.clone(),
+        });
+    }
+    if let Some(more) = rest.get("audio") {
+        match (&mut message.audio, more) {
+            (Some(Value::Object(audio)), Value::Object(more)) => audio.extend(more.clone()),
+            _ => message.audio = Some(more.clone()),
         }
     }
 }

@@ -13,7 +13,8 @@ const OUTPUT_DETAILS: &str = "completion_tokens_details";
 
 /// Fields that are read into [`Usage`] and written from it.
 const READ: &[&str] = &["prompt_tokens", "completion_tokens", "total_tokens"];
-const READ_IN_DETAILS: &[&str] = &["cached_tokens", "audio_tokens", "cache_write_tokens", "reasoning_tokens"];
+const READ_IN_DETAILS: &[&str] =
+    &["cached_tokens", "audio_tokens", "cache_write_tokens", "reasoning_tokens", "web_search_requests"];
 
 /// Reads a usage object. `None` where it is none or says nothing.
 pub(super) fn parse_usage(value: &Value) -> Option<Usage> {
@@ -72,7 +73,7 @@ fn whole(number: f64) -> Option<u64> {
 pub(super) fn leftovers(value: Value) -> Option<Value> {
     let Value::Object(fields) = value else { return None };
     let mut rest = without(fields, READ);
-    for name in [INPUT_DETAILS, OUTPUT_DETAILS] {
+    for name in [INPUT_DETAILS, OUTPUT_DETAILS, "server_tool_use_details"] {
         let details = rest.shift_remove(name);
         if let Some(Value::Object(details)) = details {
             let details = without(details, READ_IN_DETAILS);
