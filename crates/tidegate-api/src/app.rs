@@ -65,9 +65,7 @@ impl App {
                 }
                 Target::GeminiMethod => on(filter, inference::handle_gemini),
                 Target::ListModels => on(filter, models::list),
-                Target::ListGeminiModels => on(filter, models::list_gemini),
                 Target::OneModel => on(filter, models::one),
-                Target::OneGeminiModel => on(filter, models::one_gemini),
                 Target::Live => on(filter, health::live),
                 Target::Ready => on(filter, health::ready),
                 Target::Metrics => on(filter, metrics::render),

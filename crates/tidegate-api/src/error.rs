@@ -12,6 +12,7 @@ use tidegate_gateway::{GatewayError, Refusal};
 use tidegate_store::CallId;
 use tidegate_wire::Dialect;
 
+use crate::caller::dialect_of;
 use crate::inference::request_id_headers;
 
 /// An error for a caller of this dialect.
@@ -45,27 +46,13 @@ fn put_retry_after(headers: &mut HeaderMap, wait: Duration) {
 /// The fallback for paths that do not exist.
 pub(crate) async fn no_such_route(request: Request) -> Response {
     let error = GatewayError::no_such_route(request.method().as_str(), request.uri().path());
-    respond(guess(&request), CallId::now(), &Refusal { error, attempts: 0 })
+    let dialect = dialect_of(request.headers(), request.uri());
+    respond(dialect, CallId::now(), &Refusal { error, attempts: 0 })
 }
 
 /// The fallback for methods that a path does not take.
 pub(crate) async fn method_not_allowed(request: Request) -> Response {
     let error = GatewayError::method_not_allowed(request.method().as_str(), request.uri().path());
-    respond(guess(&request), CallId::now(), &Refusal { error, attempts: 0 })
-}
-
-/// Which SDK may have sent a request to a path that does not exist.
-fn guess(request: &Request) -> Dialect {
-    if request.uri().path().starts_with("/v1beta") || request.headers().contains_key("x-goog-api-key") {
-        Dialect::Gemini
-    } else if speaks_anthropic(request.headers()) || request.uri().path().starts_with("/v1/messages") {
-        Dialect::AnthropicMessages
-    } else {
-        Dialect::OpenAiChat
-    }
-}
-
-/// Whether the caller is one of Anthropic's SDKs, for paths that dialects share.
-pub(crate) fn speaks_anthropic(headers: &HeaderMap) -> bool {
-    headers.contains_key("anthropic-version")
+    let dialect = dialect_of(request.headers(), request.uri());
+    respond(dialect, CallId::now(), &Refusal { error, attempts: 0 })
 }

@@ -9,6 +9,7 @@
 
 mod app;
 mod body;
+mod caller;
 mod error;
 mod health;
 mod inference;

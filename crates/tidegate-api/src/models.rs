@@ -2,60 +2,56 @@
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
-use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 use tidegate_gateway::{GatewayError, ListedModel, Refusal};
 use tidegate_store::CallId;
 use tidegate_wire::Dialect;
 
 use crate::app::Worker;
+use crate::caller::dialect_of;
 use crate::error;
 
 /// Models have no date of their own here; the SDKs want one.
 const CREATED: i64 = 0;
 const CREATED_AT: &str = "1970-01-01T00:00:00Z";
 
-/// All models, in OpenAI's or Anthropic's shape.
-pub(crate) async fn list(State(worker): State<Worker>, headers: HeaderMap) -> Response {
+/// All models.
+pub(crate) async fn list(State(worker): State<Worker>, headers: HeaderMap, uri: Uri) -> Response {
     let models = worker.gateway.models();
-    if error::speaks_anthropic(&headers) {
-        let data: Vec<Value> = models.iter().map(anthropic).collect();
-        let first = models.first().map(|model| &model.name);
-        let last = models.last().map(|model| &model.name);
-        json_response(&json!({"data": data, "has_more": false, "first_id": first, "last_id": last}))
-    } else {
-        let data: Vec<Value> = models.iter().map(openai).collect();
-        json_response(&json!({"object": "list", "data": data}))
-    }
+    let dialect = dialect_of(&headers, &uri);
+    let data: Vec<Value> = models.iter().map(|model| shape(dialect, model)).collect();
+    json_response(&match dialect {
+        Dialect::OpenAiChat => json!({"object": "list", "data": data}),
+        Dialect::AnthropicMessages => {
+            let first = models.first().map(|model| &model.name);
+            let last = models.last().map(|model| &model.name);
+            json!({"data": data, "has_more": false, "first_id": first, "last_id": last})
+        }
+        Dialect::Gemini => json!({"models": data}),
+    })
 }
 
-/// All models, in Gemini's shape.
-pub(crate) async fn list_gemini(State(worker): State<Worker>) -> Response {
-    let models: Vec<Value> = worker.gateway.models().iter().map(gemini).collect();
-    json_response(&json!({"models": models}))
-}
-
-/// One model, in OpenAI's or Anthropic's shape.
+/// One model.
 pub(crate) async fn one(
     State(worker): State<Worker>,
     Path(name): Path<String>,
     headers: HeaderMap,
+    uri: Uri,
 ) -> Response {
-    let is_anthropic = error::speaks_anthropic(&headers);
-    let dialect = if is_anthropic { Dialect::AnthropicMessages } else { Dialect::OpenAiChat };
-    find(&worker, &name, dialect, if is_anthropic { anthropic } else { openai })
-}
-
-/// One model, in Gemini's shape.
-pub(crate) async fn one_gemini(State(worker): State<Worker>, Path(name): Path<String>) -> Response {
-    find(&worker, &name, Dialect::Gemini, gemini)
-}
-
-fn find(worker: &Worker, name: &str, dialect: Dialect, shape: fn(&ListedModel) -> Value) -> Response {
-    match worker.gateway.model(name) {
-        Ok(model) => json_response(&shape(&model)),
+    let dialect = dialect_of(&headers, &uri);
+    match worker.gateway.model(&name) {
+        Ok(model) => json_response(&shape(dialect, &model)),
         Err(error) => respond_error(dialect, error),
+    }
+}
+
+fn shape(dialect: Dialect, model: &ListedModel) -> Value {
+    match dialect {
+        Dialect::OpenAiChat => openai(model),
+        Dialect::AnthropicMessages => anthropic(model),
+        Dialect::Gemini => gemini(model),
     }
 }
 

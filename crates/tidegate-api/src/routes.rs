@@ -30,14 +30,10 @@ pub enum Target {
     Inference(Dialect, Operation),
     /// Gemini's methods, behind the model's name in the path.
     GeminiMethod,
-    /// All models, in OpenAI's or Anthropic's shape, as the caller's headers say.
+    /// All models, in the shape that the caller's SDK reads.
     ListModels,
-    /// All models in Gemini's shape.
-    ListGeminiModels,
     /// One model.
     OneModel,
-    /// One model in Gemini's shape.
-    OneGeminiModel,
     /// Whether the process runs.
     Live,
     /// Whether it can take calls.
@@ -60,10 +56,12 @@ pub const ROUTES: &[Route] = &[
     post("/v1/messages", Target::Inference(Dialect::AnthropicMessages, Operation::Chat)),
     post("/v1/messages/count_tokens", Target::Inference(Dialect::AnthropicMessages, Operation::CountTokens)),
     post("/v1beta/models/{*model}", Target::GeminiMethod),
+    // Google's newer SDKs ask for this version where nobody chooses one.
+    post("/v1/models/{*model}", Target::GeminiMethod),
     get("/v1/models", Target::ListModels),
     get("/v1/models/{*model}", Target::OneModel),
-    get("/v1beta/models", Target::ListGeminiModels),
-    get("/v1beta/models/{*model}", Target::OneGeminiModel),
+    get("/v1beta/models", Target::ListModels),
+    get("/v1beta/models/{*model}", Target::OneModel),
     get("/health/live", Target::Live),
     get("/health/ready", Target::Ready),
     get("/metrics", Target::Metrics),
