@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
+use proptest::prelude::*;
 use serde_json::{Number, Value, json};
 use tidegate_wire::carry::Signature;
 use tidegate_wire::conversation::{
-    Content, Conversation, Effort, FunctionTool, Media, MediaKind, MediaSource, OutputFormat, Part,
-    ReasoningRequest, Rest, Role, Tool, ToolCall, ToolChoice, ToolResult, Turn,
+    CacheMarker, Citation, Content, Conversation, Effort, FunctionTool, Media, MediaKind, MediaSource,
+    Native, OutputFormat, Part, ReasoningRequest, Rest, Role, Tool, ToolCall, ToolChoice, ToolResult, Turn,
 };
 use tidegate_wire::{Dialect, RequestOptions, TargetTraits, ThinkingStyle};
 
@@ -351,4 +352,153 @@ fn instructions_alone_become_the_users_words() {
     assert_eq!(body["messages"], json!([{"role": "user", "content": [text("Say hi")]}]));
     assert_eq!(body.get("system"), None);
     assert_eq!(losses, ["messages[0].role"]);
+}
+
+const HERE: Dialect = Dialect::AnthropicMessages;
+
+fn words() -> impl Strategy<Value = String> {
+    "[a-zA-Zäß\"\\\\\n ]{0,12}[a-z]"
+}
+
+fn id() -> impl Strategy<Value = String> {
+    "[a-zA-Z0-9_-]{1,9}"
+}
+
+fn cache() -> impl Strategy<Value = Option<CacheMarker>> {
+    prop::option::of(prop::sample::select(vec![CacheMarker::Short, CacheMarker::Hour]))
+}
+
+fn rest() -> impl Strategy<Value = Rest> {
+    prop::collection::vec((words().prop_map(|name| format!("x_{name}")), words()), 0..2)
+        .prop_map(|entries| entries.into_iter().map(|(name, value)| (name, json!({ "a": value }))).collect())
+}
+
+fn text_part() -> impl Strategy<Value = Part> {
+    let citation = words().prop_map(|cited| Citation {
+        cited_text: Some(cited.clone()),
+        native: Some(Native { dialect: HERE, value: json!({"type": "char_location", "cited_text": cited}) }),
+        ..Citation::default()
+    });
+    (words(), prop::collection::vec(citation, 0..2), cache(), rest()).prop_map(
+        |(text, citations, cache, rest)| Part { cache, rest, ..Part::new(Content::Text { text, citations }) },
+    )
+}
+
+fn media_part() -> impl Strategy<Value = Part> {
+    let kind = prop::sample::select(vec![MediaKind::Image, MediaKind::Document]);
+    let source = prop_oneof![
+        words().prop_map(MediaSource::Base64),
+        words().prop_map(MediaSource::Url),
+        words().prop_map(MediaSource::FileId),
+    ];
+    (kind, source, prop::option::of(words()), cache(), rest()).prop_map(
+        |(kind, source, name, cache, rest)| {
+            let media_type = matches!(source, MediaSource::Base64(_)).then(|| "image/png".to_owned());
+            let name = name.filter(|_| kind == MediaKind::Document);
+            let media = Media { kind, media_type, source, name, detail: None, transcript: None };
+            Part { cache, rest, ..Part::new(Content::Media(media)) }
+        },
+    )
+}
+
+fn user_part() -> impl Strategy<Value = Part> {
+    let inner = prop::collection::vec(prop_oneof![text_part(), media_part()], 0..2);
+    let result =
+        (id(), inner, any::<bool>(), cache(), rest()).prop_map(|(call_id, parts, is_error, cache, rest)| {
+            // An error always has words.
+            let is_error = is_error && !parts.is_empty();
+            let result = ToolResult { call_id: format!("no-{call_id}"), name: None, parts, is_error };
+            Part { cache, rest, ..Part::new(Content::ToolResult(result)) }
+        });
+    prop_oneof![text_part(), media_part(), result]
+}
+
+fn assistant_part() -> impl Strategy<Value = Part> {
+    prop_oneof![
+        text_part(),
+        (words(), words()).prop_map(|(text, data)| Part {
+            signature: Some(Signature::new(HERE, data)),
+            ..Part::new(Content::Reasoning { text })
+        }),
+        words().prop_map(|data| Part {
+            signature: Some(Signature::new(HERE, data)),
+            ..Part::new(Content::RedactedReasoning)
+        }),
+        (id(), words(), words(), cache(), rest()).prop_map(|(id, name, value, cache, rest)| {
+            let arguments = json!({ "value": value }).to_string();
+            Part {
+                cache,
+                rest,
+                ..Part::new(Content::ToolCall(ToolCall { id, name, arguments, free_text: false }))
+            }
+        }),
+        words().prop_map(|value| {
+            let value = json!({"type": "server_tool_use", "input": {"q": value}});
+            Part::new(Content::Native(Native { dialect: HERE, value }))
+        }),
+    ]
+}
+
+fn turns() -> impl Strategy<Value = Vec<Turn>> {
+    let turn = |role| move |(parts, rest)| Turn { rest, ..Turn::new(role, parts) };
+    let user = (prop::collection::vec(user_part(), 1..3), rest()).prop_map(turn(Role::User));
+    let assistant = (prop::collection::vec(assistant_part(), 1..4), rest()).prop_map(turn(Role::Assistant));
+    let system = (prop::collection::vec(text_part(), 1..3), rest()).prop_map(turn(Role::System));
+    let instructions = prop::collection::vec(text_part(), 0..3);
+    (instructions, prop::collection::vec(prop_oneof![user, assistant, system], 0..5)).prop_map(
+        |(instructions, mut turns)| {
+            // A system message cannot be the first.
+            while turns.first().is_some_and(|turn| turn.role == Role::System) {
+                turns.remove(0);
+            }
+            if !instructions.is_empty() {
+                turns.insert(0, Turn::new(Role::System, instructions));
+            }
+            turns
+        },
+    )
+}
+
+prop_compose! {
+    fn own_conversation()(
+        turns in turns(), model in "[a-z]{1,8}", stream in any::<bool>(), limit in 1_u64..9_999,
+        user in prop::option::of(words()), stop in prop::collection::vec(words(), 0..2), cache in cache(),
+        tool_names in prop::collection::vec(words(), 1..3), strict in prop::option::of(any::<bool>()),
+        choice in prop::option::of(prop::sample::select(vec![
+            ToolChoice::Auto, ToolChoice::Required, ToolChoice::Function("look".to_owned()),
+        ])),
+        parallel in prop::option::of(any::<bool>()), tool_rest in rest(), rest in rest(),
+        temperature in prop::option::of(0_u8..=1),
+    ) -> Conversation {
+        let tools = tool_names.into_iter().map(|name| Tool::Function(FunctionTool {
+            name,
+            description: None,
+            parameters: Some(json!({"type": "object"})),
+            strict,
+            cache,
+            rest: tool_rest.clone(),
+        }));
+        let mut conversation = Conversation {
+            stream, include_usage: true, turns, user, stop, cache, rest,
+            tools: tools.collect(),
+            parallel_tool_calls: parallel.filter(|_| choice.is_some()),
+            tool_choice: choice,
+            max_output_tokens: Some(limit),
+            ..Conversation::new(HERE, model)
+        };
+        conversation.sampling.temperature = temperature.map(Number::from);
+        conversation
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_conversation_of_its_own_dialect_comes_back_the_same(asked in own_conversation()) {
+        let codec = HERE.codec();
+        let traits = TargetTraits::default();
+        let options = RequestOptions { model: &asked.model, stream: asked.stream, traits: &traits };
+        let rendered = codec.render_request(&asked, &options);
+        prop_assert!(rendered.losses.is_empty(), "{:?}", rendered.losses);
+        prop_assert_eq!(codec.parse_request(&rendered.body, None).unwrap(), asked);
+    }
 }

@@ -39,6 +39,8 @@ struct OutputDetails {
 #[derive(Debug, Serialize)]
 struct ServerToolUse {
     web_search_requests: u64,
+    /// The SDKs' types have it always; no other dialect counts these.
+    web_fetch_requests: u64,
 }
 
 impl<'a> WireUsage<'a> {
@@ -58,7 +60,7 @@ impl<'a> WireUsage<'a> {
             output_tokens_details: (usage.reasoning > 0)
                 .then_some(OutputDetails { thinking_tokens: usage.reasoning }),
             server_tool_use: (usage.web_searches > 0 && !details_kept)
-                .then_some(ServerToolUse { web_search_requests: usage.web_searches }),
+                .then_some(ServerToolUse { web_search_requests: usage.web_searches, web_fetch_requests: 0 }),
             service_tier: tier.map(tier_to_wire),
             rest,
         }
@@ -144,7 +146,10 @@ impl UsageReader {
 
     fn read_server_tools(&mut self, name: &str, value: &Value) {
         self.web_searches = count_at(value, "web_search_requests").unwrap_or_default();
-        let is_plain = value.as_object().is_some_and(|counts| counts.len() == 1) && self.web_searches > 0;
+        // What the renderer would write the same of itself.
+        let is_plain = value.as_object().is_some_and(|counts| counts.len() == 2)
+            && self.web_searches > 0
+            && count_at(value, "web_fetch_requests") == Some(0);
         if is_plain {
             self.rest.remove(name);
         } else {
