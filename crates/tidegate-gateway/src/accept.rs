@@ -147,7 +147,7 @@ pub fn accept(id: CallId, arrival: Arrival) -> Result<Call, GatewayError> {
     let include_usage = dialect != Dialect::OpenAiChat
         || document
             .get_nested("stream_options", "include_usage")
-            .and_then(|value| value.as_bool())
+            .and_then(tidegate_wire::json::Value::as_bool)
             .unwrap_or(false);
     let is_carrying = carry::is_carrying(document.body());
     Ok(Call {

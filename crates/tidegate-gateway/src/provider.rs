@@ -202,7 +202,7 @@ impl Provider {
             match key.health.readiness(now) {
                 Readiness::Ready => return Readiness::Ready,
                 Readiness::Cooling { until } => {
-                    cooling = Some(cooling.map_or(until, |least| least.min(until)))
+                    cooling = Some(cooling.map_or(until, |least| least.min(until)));
                 }
                 Readiness::Out { probe_at } => out = Some(out.map_or(probe_at, |least| least.min(probe_at))),
             }

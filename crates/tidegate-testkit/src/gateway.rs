@@ -123,13 +123,9 @@ fn settings(directory: &TempDir, yaml: &str) -> Settings {
         environment: Environment::of_pairs([]),
         keys_exist: false,
     };
-    match tidegate_config::load(&sources) {
-        Ok(settings) => settings,
-        Err(errors) => {
-            let rendered = errors.render(false);
-            Err::<Settings, String>(rendered).expect("the configuration is right")
-        }
-    }
+    tidegate_config::load(&sources)
+        .map_err(|errors| errors.render(false))
+        .expect("the configuration is right")
 }
 
 /// One recorder for the whole process: tests share it.

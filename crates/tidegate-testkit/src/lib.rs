@@ -3,7 +3,11 @@
 //! A dev-dependency only. Tests write a configuration as a user would, call the gateway as a user would, and look into
 //! its ledger.
 
-#![expect(clippy::expect_used, reason = "a test may fail loudly, and this crate serves only tests")]
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a test may fail loudly, and this crate serves only tests"
+)]
 
 mod client;
 mod gateway;

@@ -59,7 +59,7 @@ fn texts_of(conversation: &Conversation) -> (Vec<String>, usize) {
 fn add_part(part: &Part, texts: &mut Vec<String>, allowance: &mut usize) {
     match &part.content {
         Content::Text { text, .. } | Content::Reasoning { text } | Content::Refusal(text) => {
-            texts.push(text.clone())
+            texts.push(text.clone());
         }
         Content::ToolCall(call) => {
             texts.push(call.name.clone());

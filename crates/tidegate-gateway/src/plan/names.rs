@@ -46,10 +46,10 @@ pub(crate) fn resolve<'a>(snapshot: &'a Snapshot, name: &'a str) -> Result<Meani
     if let Some(entry) = snapshot.settings.models.get(name) {
         return Ok(Meaning::Entry(entry));
     }
-    if let Some((provider, model)) = name.split_once('/') {
-        if let Some(provider) = snapshot.provider(provider).filter(|_| !model.is_empty()) {
-            return Ok(Meaning::Direct(vec![(Arc::clone(provider), model)]));
-        }
+    if let Some((provider, model)) = name.split_once('/')
+        && let Some(provider) = snapshot.provider(provider).filter(|_| !model.is_empty())
+    {
+        return Ok(Meaning::Direct(vec![(Arc::clone(provider), model)]));
     }
     let serving: Vec<_> = snapshot
         .providers()
@@ -169,10 +169,11 @@ fn unknown(snapshot: &Snapshot, name: &str) -> GatewayError {
             .providers()
             .filter(|provider| snapshot.catalog.model(&provider.kind, suggestion).is_some())
             .map(|provider| format!("{}/{suggestion}", provider.name));
-        if let Some(served) = serving.next() {
-            if closest.len() < SUGGESTIONS && !closest.contains(&served) {
-                closest.push(served);
-            }
+        if let Some(served) = serving.next()
+            && closest.len() < SUGGESTIONS
+            && !closest.contains(&served)
+        {
+            closest.push(served);
         }
     }
     GatewayError::no_such_model(name, &closest)

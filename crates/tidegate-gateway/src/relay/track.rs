@@ -7,6 +7,10 @@ use tidegate_wire::tap::{StreamTap, is_token};
 use tidegate_wire::{Dialect, ReplyError, ReplyOptions, StreamDecoder, StreamEncoder, Usage};
 
 /// A stream on its way.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "passing through is the usual case, and lies in a box of its own already"
+)]
 pub(super) enum Track {
     /// Target and caller speak the same dialect.
     Pass {

@@ -16,7 +16,7 @@ pub(crate) struct WholeAnswer {
     pub(crate) usage: Usage,
     pub(crate) finish: Option<&'static str>,
     /// The answer in the canonical model, where it had to be parsed anyway.
-    pub(crate) reply: Option<Reply>,
+    pub(crate) reply: Option<Box<Reply>>,
 }
 
 impl WholeAnswer {
@@ -39,7 +39,7 @@ impl WholeAnswer {
                 body: rendered,
                 usage: reply.usage,
                 finish: finish.map(|finish| finish.reason.as_str()),
-                reply: Some(reply),
+                reply: Some(Box::new(reply)),
             });
         }
         let Tapped { usage, finish } = tap_reply(dialect, &body)?;

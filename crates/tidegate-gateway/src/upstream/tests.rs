@@ -248,7 +248,7 @@ async fn a_body_that_breaks_off_is_an_error_and_never_an_end() {
     ] {
         let server = Server::start(vec![Act::SayAndClose(answer)].leak()).await;
         let response = UpstreamClient::new().send(&server.endpoint, request(), OPTIONS).await.unwrap();
-        let problem = response.into_body().collect().await.err().expect(answer);
+        let problem = response.into_body().collect().await.expect_err(answer);
         assert!(matches!(problem, BodyError::Truncated), "{answer}");
     }
 }
