@@ -1,6 +1,7 @@
 //! A whole answer: as it came where target and caller speak the same dialect, else translated.
 
 use bytes::Bytes;
+use tidegate_wire::json::Kind;
 use tidegate_wire::reply::Reply;
 use tidegate_wire::tap::{Tapped, tap_reply};
 use tidegate_wire::{Dialect, ReplyError, ReplyOptions, Usage};
@@ -58,6 +59,12 @@ pub(crate) fn reply_options(call: &Call) -> ReplyOptions {
         now: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
         fallback_id: call.id.to_string(),
         include_usage: call.include_usage,
-        ..ReplyOptions::default()
+        legacy_functions: uses_legacy_functions(call),
     }
+}
+
+/// OpenAI's callers who still send `functions` look for the answer's call in `function_call`.
+fn uses_legacy_functions(call: &Call) -> bool {
+    let has = |name| call.document.get(name).is_some_and(|value| value.kind() == Kind::Array);
+    call.dialect == Dialect::OpenAiChat && has("functions") && !has("tools")
 }
