@@ -123,7 +123,7 @@ const ROWS: &[Row] = &[
     row("empty-stream", "empty-stream", None, "a well-formed answer without any content", |_, to| to.fault = Some(Fault::EmptyAnswer)),
     row("huge-line", "huge-line", Some(FailureKind::Malformed), "one event, or a body, of 32 MB", |_, to| to.fault = Some(Fault::HugeLine(DEFAULT_HUGE_MEGABYTES))),
     row("huge-line-{n}", "huge-line-1", Some(FailureKind::Malformed), "one event, or a body, of so many MB", |n, to| to.fault = Some(Fault::HugeLine(n))),
-    row("slow-first-token-{n}s", "slow-first-token-20s", Some(FailureKind::Timeout), "the first token, or the whole answer, takes so many seconds; headers come at once", |n, to| to.first_token = Some(seconds(n))),
+    row("slow-first-token-{n}s", "slow-first-token-20s", Some(FailureKind::Timeout), "the first token, or the whole answer, takes so many seconds; a stream has its headers at once", |n, to| to.first_token = Some(seconds(n))),
     row("slow-{n}tps", "slow-5tps", None, "so many tokens a second", |n, to| to.tokens_per_second = Some(f64::from(u32::try_from(n.max(1)).unwrap_or(u32::MAX)))),
     row("flap-{n}s", "flap-60s", Some(FailureKind::Overloaded), "good for so many seconds from the first call of this name on, overloaded for as long, and so on", |n, to| { to.refuse = Some(Failure::Overloaded); to.history = Some(History::Flap(n)); }),
     row("fail-{n}", "fail-2", Some(FailureKind::ProviderError), "500 to the first so many calls of this name, then an answer", |n, to| { to.refuse = Some(Failure::Server { status: 500 }); to.history = Some(History::First(n)); }),

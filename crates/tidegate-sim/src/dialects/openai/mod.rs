@@ -5,5 +5,6 @@ mod models;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod stream;
+mod turns;
 
 pub(crate) use models::{list, one};
