@@ -2,10 +2,12 @@
 
 mod calls;
 mod check;
+mod demo;
 mod ledger;
 mod models;
 mod schema;
 mod serve;
+mod sim;
 mod usage;
 
 use clap::{Parser, Subcommand};
@@ -24,6 +26,8 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Serve(serve::Options),
+    Demo(demo::Options),
+    Sim(sim::Options),
     Check(check::Options),
     Models(models::Options),
     /// Print the JSON Schema of the configuration, for editors
@@ -36,6 +40,8 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(options) => serve::run(options),
+        Command::Demo(options) => demo::run(&options),
+        Command::Sim(options) => sim::run(options),
         Command::Check(options) => check::run(options),
         Command::Models(options) => models::run(&options),
         Command::Schema => schema::run(),

@@ -111,6 +111,21 @@ impl Running {
         Ok(Self { app, gateway, ledger, store, listener, address, metrics, reloads })
     }
 
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it has recorded.
+    pub(super) fn store(&self) -> Store {
+        self.store.clone()
+    }
+
+    /// Where it records.
+    pub(super) fn ledger(&self) -> LedgerWriter {
+        self.ledger.clone()
+    }
+
     /// Serves until the process is told to stop, lets calls in flight finish and completes the ledger.
     pub(super) async fn serve(self) -> Result<(), Failure> {
         let Self { app, gateway, ledger, store, listener, address, metrics, reloads } = self;

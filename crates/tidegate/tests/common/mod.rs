@@ -118,12 +118,17 @@ impl Running {
         panic!("no line with `{text}` came, but:\n{}", self.seen);
     }
 
+    /// What it has said as far as it was waited for.
+    pub(crate) fn said(&self) -> String {
+        self.seen.clone()
+    }
+
     /// Waits for the address it says it listens on.
     pub(crate) fn address(&mut self) -> std::net::SocketAddr {
         let line = self.wait_for("http://127.0.0.1:");
         let (_, rest) = line.split_once("http://").expect("just looked for");
         let end = rest.find(|letter: char| !(letter.is_ascii_digit() || ".:".contains(letter)));
-        rest[..end.unwrap_or(rest.len())].parse().expect("an address")
+        rest[..end.unwrap_or(rest.len())].trim_end_matches('.').parse().expect("an address")
     }
 
     pub(crate) fn signal(&self, name: &str) {
