@@ -208,8 +208,16 @@ fn glance_openai(document: &Document) -> Option<Glance> {
     }
     let mut choices = document.get("choices")?.elements();
     let choice = choices.next()?;
+    let delta = choice.get("delta")?;
+    // A call's beginning changes what the finish means; its arguments do not.
+    let names =
+        |call: Value<'_>, inner: &str| call.get(inner).is_some_and(|inner| inner.get("name").is_some());
+    let begins_call = delta.get("function_call").is_some_and(|call| call.get("name").is_some())
+        || delta.get("tool_calls").is_some_and(|calls| {
+            calls.elements().any(|call| names(call, "function") || names(call, "custom"))
+        });
     let is_plain = choices.next().is_none()
-        && choice.get("delta").is_some()
+        && !begins_call
         && choice.get("finish_reason").is_none_or(Value::is_null)
         && document.get("x_groq").is_none();
     is_plain.then_some(Glance::PlainToken)
@@ -229,8 +237,10 @@ fn glance_gemini(document: &Document) -> Option<Glance> {
     }
     let mut candidates = document.get("candidates")?.elements();
     let candidate = candidates.next()?;
-    let is_plain = candidates.next().is_none()
-        && candidate.get("content").is_some()
-        && candidate.get("finishReason").is_none_or(Value::is_null);
+    // A call changes what the finish means.
+    let parts = candidate.get("content")?.get("parts");
+    let has_call = parts.is_some_and(|parts| parts.elements().any(|part| part.get("functionCall").is_some()));
+    let is_plain =
+        candidates.next().is_none() && !has_call && candidate.get("finishReason").is_none_or(Value::is_null);
     is_plain.then_some(Glance::TokenWithUsage)
 }

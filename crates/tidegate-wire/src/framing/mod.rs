@@ -4,7 +4,7 @@ mod sse;
 #[cfg(test)]
 mod sse_tests;
 
-pub use sse::{MAX_EVENT_BYTES, SseDecoder, SseEvent, encode_event, encode_json_event};
+pub use sse::{MAX_EVENT_BYTES, SseDecoder, SseEvent, encode_event, encode_json_event, encode_json_text};
 
 /// Why a stream could not be cut into frames. The stream is unusable from here on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -317,7 +317,10 @@ pub fn encode_event(out: &mut Vec<u8>, event: Option<&str>, data: &[u8]) {
     out.push(b'\n');
 }
 
-/// Appends one event whose data is `value` as JSON, which never holds a raw line end.
+/// Appends one event whose data is `value` as JSON, on one line.
+///
+/// Raw values (a model's arguments as it wrote them) may hold line ends between their tokens, where they mean nothing;
+/// they become spaces. Several `data:` lines would be right as well, but some SDKs read only the first.
 ///
 /// On an error `out` may hold the beginning of the event.
 pub fn encode_json_event(
@@ -327,9 +330,29 @@ pub fn encode_json_event(
 ) -> Result<(), serde_json::Error> {
     encode_name(out, event);
     out.extend_from_slice(b"data: ");
+    let start = out.len();
     serde_json::to_writer(&mut *out, value)?;
+    put_on_one_line(out.get_mut(start..).unwrap_or_default());
     out.extend_from_slice(b"\n\n");
     Ok(())
+}
+
+/// The same for JSON that is text already.
+pub fn encode_json_text(out: &mut Vec<u8>, event: Option<&str>, json: &[u8]) {
+    out.reserve(json.len() + event.map_or(0, str::len) + "event: \ndata: \n\n".len());
+    encode_name(out, event);
+    out.extend_from_slice(b"data: ");
+    let start = out.len();
+    out.extend_from_slice(json);
+    put_on_one_line(out.get_mut(start..).unwrap_or_default());
+    out.extend_from_slice(b"\n\n");
+}
+
+fn put_on_one_line(mut json: &mut [u8]) {
+    while let Some(line_end) = memchr2(b'\n', b'\r', json) {
+        json[line_end] = b' ';
+        json = &mut json[line_end + 1..];
+    }
 }
 
 fn encode_name(out: &mut Vec<u8>, event: Option<&str>) {

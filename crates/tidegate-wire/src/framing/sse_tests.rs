@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{FramingError, SseDecoder, SseEvent, encode_event};
+use super::{FramingError, SseDecoder, SseEvent, encode_event, encode_json_event, encode_json_text};
 
 fn decode(chunks: &[&[u8]]) -> Vec<SseEvent> {
     let mut decoder = SseDecoder::new();
@@ -210,4 +210,15 @@ proptest! {
         prop_assert_eq!(events[0].name(), name.as_deref().unwrap_or("message"));
         prop_assert_eq!(&events[0].data[..], data.as_bytes());
     }
+}
+
+#[test]
+fn json_stays_on_one_line_however_a_model_wrote_its_arguments() {
+    let written = "{\n  \"a\": \"x\\n\",\r\n\n  \"b\": 1\r}";
+    let raw = serde_json::from_str::<&serde_json::value::RawValue>(written).unwrap();
+    let mut out = Vec::new();
+    encode_json_event(&mut out, None, &raw).unwrap();
+    encode_json_text(&mut out, Some("x"), written.as_bytes());
+    let line = "{   \"a\": \"x\\n\",     \"b\": 1 }";
+    assert_eq!(str::from_utf8(&out).unwrap(), format!("data: {line}\n\nevent: x\ndata: {line}\n\n"));
 }

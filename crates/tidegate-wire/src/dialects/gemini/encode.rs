@@ -14,7 +14,7 @@ use super::types::{Candidate as WireCandidate, Part as WirePart, Response};
 use super::{citations, finish, time, usage};
 use crate::conversation::{Content, MediaSource, Part, Rest, ToolCall};
 use crate::event::{Event, PartDelta, PartStart};
-use crate::framing::encode_event;
+use crate::framing::encode_json_text;
 use crate::reply::Finish;
 use crate::{ReplyOptions, StreamEncoder, Usage};
 
@@ -287,7 +287,7 @@ impl Encoder {
 
     fn put(&mut self, json: &[u8], out: &mut Vec<u8>) {
         match &mut self.framing {
-            Framing::Events => encode_event(out, None, json),
+            Framing::Events => encode_json_text(out, None, json),
             Framing::Array(array) => array.push(json, out),
         }
     }
