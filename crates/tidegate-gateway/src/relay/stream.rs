@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::Body as _;
 use tidegate_wire::event::events_of;
-use tidegate_wire::framing::{SseDecoder, SseEvent};
+use tidegate_wire::framing::{MAX_EVENT_BYTES, SseDecoder, SseEvent};
 use tidegate_wire::{Dialect, FailureKind};
 use tokio::time::Sleep;
 
@@ -28,9 +28,9 @@ use crate::upstream::ResponseBody;
 /// After the provider's terminal frame its connection is read on for so long, so that it can be used again; a provider
 /// that keeps it open must not keep the caller waiting.
 const AFTERGLOW: Duration = Duration::from_millis(100);
-/// The most that is held back before the first token: a provider that sends this much without saying anything is not
-/// streaming an answer.
-const MAX_BEFORE_FIRST_TOKEN: usize = 4 * 1024 * 1024;
+/// The most that is held back before the first token. One event may carry a whole image; a provider that sends more than
+/// that without saying anything is not streaming an answer.
+const MAX_BEFORE_FIRST_TOKEN: usize = MAX_EVENT_BYTES;
 /// Roughly so many bytes of a request make one token; used only where a stream broke off before usage came.
 const BYTES_PER_TOKEN: u64 = 4;
 

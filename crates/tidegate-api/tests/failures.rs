@@ -1,0 +1,311 @@
+//! The law of failures, row by row, against the simulator over real sockets: how often the provider is asked, when, what
+//! the caller sees, what the ledger says, and what happens when there is another target.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use tidegate_sim::{Dialect, RunningSim, SimOptions, Simulator};
+use tidegate_store::{LedgerEntry, Outcome};
+use tidegate_testkit::{Client, Received, TestGateway};
+
+const BACKOFF_MS: u64 = 40;
+
+/// How a case ends when the failing target is the only one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// An error with this status.
+    Status(u16),
+    /// A stream that has begun ends in an error event.
+    ErrorEvent,
+}
+
+/// One way to fail.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    scenario: &'static str,
+    kind: &'static str,
+    /// How often the target is asked when it is the only one.
+    attempts: usize,
+    end: End,
+    /// How often a target is asked before the next one is; `None`: the next one is never asked.
+    before_next: Option<usize>,
+}
+
+const fn case(
+    scenario: &'static str,
+    kind: &'static str,
+    attempts: usize,
+    status: u16,
+    before_next: Option<usize>,
+) -> Case {
+    Case { scenario, kind, attempts, end: End::Status(status), before_next }
+}
+
+/// What fails before anything was sent to the caller, whole and streamed alike.
+const BEFORE: &[Case] = &[
+    case("reset", "unreachable", 2, 502, Some(2)),
+    case("cut-before-headers", "unreachable", 2, 502, Some(2)),
+    case("silent", "timeout", 1, 504, Some(1)),
+    case("stall", "timeout", 1, 504, Some(1)),
+    case("slow-first-token-20s", "timeout", 1, 504, Some(1)),
+    case("rate-limited-1s", "rate_limited", 2, 429, Some(1)),
+    case("rate-limited-60s", "rate_limited", 1, 429, Some(1)),
+    case("out-of-quota", "out_of_quota", 1, 503, Some(1)),
+    case("overloaded", "overloaded", 2, 503, Some(2)),
+    case("overloaded-529", "overloaded", 2, 503, Some(2)),
+    case("overloaded-in-stream", "overloaded", 2, 503, Some(2)),
+    case("error-500", "provider_error", 2, 502, Some(2)),
+    case("error-502", "provider_error", 2, 502, Some(2)),
+    case("error-503", "overloaded", 2, 503, Some(2)),
+    case("error-504", "provider_error", 2, 502, Some(2)),
+    case("html-error-502", "provider_error", 2, 502, Some(2)),
+    case("error-in-band", "provider_error", 2, 502, Some(2)),
+    case("credentials-401", "credentials", 1, 502, Some(1)),
+    case("credentials-403", "credentials", 1, 502, Some(1)),
+    case("no-such-model", "no_such_model", 1, 404, Some(1)),
+    case("bad-request", "bad_request", 1, 400, None),
+    case("unprocessable-422", "bad_request", 1, 422, None),
+    case("too-large-413", "bad_request", 1, 413, None),
+    case("context-length-1", "context_length", 1, 400, None),
+    case("malformed", "malformed", 2, 502, Some(2)),
+    case("malformed-body", "malformed", 2, 502, Some(2)),
+    case("empty", "malformed", 2, 502, Some(2)),
+    case("cut-after-0", "truncated", 2, 502, Some(2)),
+];
+
+/// What breaks a stream that has begun. Nobody else is asked: the caller has read a part of the answer.
+const WITHIN: &[(&str, &str)] = &[
+    ("cut-after-5", "truncated"),
+    ("reset-after-5", "truncated"),
+    ("stall-after-5", "stalled"),
+    ("malformed-6", "malformed"),
+    ("overloaded-after-5", "overloaded"),
+    ("error-after-5", "provider_error"),
+];
+
+const DIALECTS: [(Dialect, &str); 3] =
+    [(Dialect::OpenAiChat, "openai"), (Dialect::AnthropicMessages, "anthropic"), (Dialect::Gemini, "gemini")];
+
+/// A gateway whose every case has providers of its own, so that what one does to a key does not touch another.
+async fn start(dialect: Dialect, kind: &str, names: &[String]) -> (RunningSim, TestGateway, Client) {
+    let sim = Simulator::start(SimOptions { tokens: 24, ..SimOptions::default() }).await.unwrap();
+    let mut yaml = String::from(
+        "timeout: { connect: 2s, first_token: 700ms, idle: 700ms, total: 8s }\nretry: { attempts: 2, backoff: ",
+    );
+    writeln!(yaml, "{BACKOFF_MS}ms..{BACKOFF_MS}ms }}\nproviders:").unwrap();
+    let url = sim.base_url(dialect);
+    for number in 0..names.len() {
+        for role in ["bad", "good"] {
+            writeln!(
+                yaml,
+                "  {role}{number}: {{ kind: {kind}, base_url: \"{url}\", api_key: key-{role}-{number} }}"
+            )
+            .unwrap();
+        }
+    }
+    yaml.push_str("models:\n");
+    for (number, name) in names.iter().enumerate() {
+        writeln!(yaml, "  one{number}: {{ targets: [\"bad{number}/{name}@one{number}\"] }}").unwrap();
+        writeln!(yaml, "  two{number}: {{ targets: [\"bad{number}/{name}@two{number}\", \"good{number}/fine@two{number}\"] }}").unwrap();
+    }
+    let gateway = TestGateway::start(&yaml).await;
+    let client = Client::new(gateway.address());
+    (sim, gateway, client)
+}
+
+async fn ask(client: &Client, dialect: Dialect, model: &str, stream: bool) -> Received {
+    let text = "Tell me a story of some length, please.";
+    match dialect {
+        Dialect::Gemini => {
+            let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+            let body = json!({"contents": [{"role": "user", "parts": [{"text": text}]}]});
+            client.post(&format!("/v1beta/models/{model}:{method}"), &body).await
+        }
+        Dialect::OpenAiChat | Dialect::AnthropicMessages => {
+            let path = if dialect == Dialect::OpenAiChat { "/v1/chat/completions" } else { "/v1/messages" };
+            let body = json!({"model": model, "max_tokens": 1000, "stream": stream,
+                "messages": [{"role": "user", "content": text}]});
+            client.post(path, &body).await
+        }
+    }
+}
+
+fn error_of(received: &Received) -> Value {
+    received.json()["error"].clone()
+}
+
+/// The entry of one call.
+async fn entry(gateway: &TestGateway, received: &Received) -> LedgerEntry {
+    let id = received.header("x-request-id").to_owned();
+    for _ in 0..100 {
+        if let Some(entry) = gateway.calls().await.into_iter().find(|entry| entry.id.to_string() == id) {
+            return entry;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    unreachable_entry(&id)
+}
+
+#[expect(clippy::panic, reason = "a test may fail loudly")]
+fn unreachable_entry(id: &str) -> LedgerEntry {
+    panic!("no ledger entry {id}")
+}
+
+fn asked(sim: &RunningSim, model: &str) -> Vec<u64> {
+    sim.served().iter().filter(|served| served.model == model).map(|served| served.at_ms).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_before_the_first_token_takes_the_course_of_its_row() {
+    for (dialect, kind) in DIALECTS {
+        for stream in [false, true] {
+            let names: Vec<String> = BEFORE.iter().map(|case| case.scenario.to_owned()).collect();
+            let (sim, gateway, client) = start(dialect, kind, &names).await;
+            let mut running = tokio::task::JoinSet::new();
+            for (number, case) in BEFORE.iter().copied().enumerate() {
+                let client = client.clone();
+                running.spawn(async move {
+                    let alone = ask(&client, dialect, &format!("one{number}"), stream).await;
+                    let with_next = ask(&client, dialect, &format!("two{number}"), stream).await;
+                    (number, case, alone, with_next)
+                });
+            }
+            let mut done = running.join_all().await;
+            done.sort_by_key(|(number, ..)| *number);
+            for (number, case, alone, with_next) in done {
+                let what = format!("{kind}, stream {stream}, {}: {}", case.scenario, alone.text());
+                let times = asked(&sim, &format!("{}@one{number}", case.scenario));
+                assert_eq!(times.len(), case.attempts, "{what}");
+                let End::Status(status) = case.end else { continue };
+                assert_eq!(alone.status, status, "{what}");
+                assert_eq!(alone.header("x-tidegate-attempts"), case.attempts.to_string(), "{what}");
+                assert!(error_of(&alone)["message"].as_str().unwrap().contains(case.scenario), "{what}");
+                let entry = entry(&gateway, &alone).await;
+                assert_eq!(entry.outcome, Outcome::Failed, "{what}");
+                assert_eq!(entry.failure.as_deref(), Some(case.kind), "{what}");
+                assert!(
+                    entry.attempts.iter().all(|attempt| attempt.failure.as_deref() == Some(case.kind)),
+                    "{what}"
+                );
+                if case.kind == "rate_limited" {
+                    let seconds: u64 = alone.header("retry-after").parse().unwrap();
+                    assert!(seconds >= 1, "{what}");
+                    if let [first, second] = times[..] {
+                        assert!(second - first >= 1_000, "{what}: {times:?}");
+                    }
+                }
+                // The next target is asked, or is not.
+                let what = format!(
+                    "{kind}, stream {stream}, {} with a second target: {}",
+                    case.scenario,
+                    with_next.text()
+                );
+                let bad = asked(&sim, &format!("{}@two{number}", case.scenario)).len();
+                let good = asked(&sim, &format!("fine@two{number}")).len();
+                match case.before_next {
+                    Some(before) => {
+                        assert_eq!((bad, good), (before, 1), "{what}");
+                        assert_eq!(with_next.status, 200, "{what}");
+                        assert_eq!(
+                            with_next.header("x-tidegate-target"),
+                            format!("good{number}/fine@two{number}"),
+                            "{what}"
+                        );
+                    }
+                    None => {
+                        assert_eq!((bad, good), (1, 0), "{what}");
+                        assert_eq!(with_next.status, status, "{what}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_breaks_after_its_first_token_ends_in_an_error_event_and_nobody_else_is_asked() {
+    for (dialect, kind) in DIALECTS {
+        let names: Vec<String> = WITHIN.iter().map(|(scenario, _)| (*scenario).to_owned()).collect();
+        let (sim, gateway, client) = start(dialect, kind, &names).await;
+        for (number, (scenario, failure)) in WITHIN.iter().enumerate() {
+            let received = ask(&client, dialect, &format!("two{number}"), true).await;
+            let what = format!("{kind}, {scenario}: {}", received.text());
+            assert_eq!(received.status, 200, "{what}");
+            let events = received.events();
+            let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
+            assert!(
+                last["error"]["message"].as_str().is_some_and(|message| message.contains(scenario)),
+                "{what}"
+            );
+            assert!(events.len() > 4, "{what}");
+            assert!(
+                !received.text().contains("[DONE]") && !received.text().contains("message_stop"),
+                "{what}"
+            );
+            assert_eq!(asked(&sim, &format!("{scenario}@two{number}")).len(), 1, "{what}");
+            assert_eq!(asked(&sim, &format!("fine@two{number}")).len(), 0, "{what}");
+            let entry = entry(&gateway, &received).await;
+            assert_eq!(entry.outcome, Outcome::Failed, "{what}");
+            assert_eq!(entry.failure.as_deref(), Some(*failure), "{what}");
+            assert!(entry.usage.output >= 4, "what was said is billed: {what}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_that_ends_in_time_is_waited_for_and_then_answered() {
+    for (dialect, kind) in DIALECTS {
+        let (sim, _gateway, client) =
+            start(dialect, kind, &["rate-limited-once-1s".into(), "fail-1".into()]).await;
+        let received = ask(&client, dialect, "one0", false).await;
+        assert_eq!(received.status, 200, "{kind}: {}", received.text());
+        let times = asked(&sim, "rate-limited-once-1s@one0");
+        assert_eq!(times.len(), 2, "{kind}");
+        assert!(times[1] - times[0] >= 1_000, "{kind}: {times:?}");
+        let received = ask(&client, dialect, "one1", true).await;
+        assert_eq!(received.status, 200, "{kind}: {}", received.text());
+        assert_eq!(received.header("x-tidegate-attempts"), "2");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_complete_answer_without_its_last_frame_is_complete_and_gets_it() {
+    for (dialect, kind) in DIALECTS {
+        let (_sim, gateway, client) = start(dialect, kind, &["no-done".into()]).await;
+        let received = ask(&client, dialect, "one0", true).await;
+        assert_eq!(received.status, 200);
+        match dialect {
+            Dialect::OpenAiChat => {
+                assert!(received.text().ends_with("data: [DONE]\n\n"), "{}", received.text())
+            }
+            Dialect::AnthropicMessages => {
+                assert!(received.text().contains("event: message_stop"), "{}", received.text())
+            }
+            Dialect::Gemini => {}
+        }
+        assert_eq!(entry(&gateway, &received).await.outcome, Outcome::Answered, "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limited_key_rests_while_another_key_of_the_provider_answers() {
+    let sim = Simulator::start(SimOptions::default()).await.unwrap();
+    let yaml = format!(
+        "providers:\n  openai:\n    base_url: {}\n    keys: [one, two]\nmodels:\n  m: {{ targets: [openai/rate-limited-once-30s] }}\n",
+        sim.base_url(Dialect::OpenAiChat)
+    );
+    let gateway = TestGateway::start(&yaml).await;
+    let client = Client::new(gateway.address()).with_header("x-tidegate-timeout", "2s");
+    // The simulator limits by name, not by key: both keys are tried, at once, and then the limit is too long to wait for.
+    let received = ask(&client, Dialect::OpenAiChat, "m", false).await;
+    assert_eq!(received.status, 429, "{}", received.text());
+    assert_eq!(sim.totals().requests, 2, "each key is tried once");
+    // Both keys rest now: the next call is not sent at all.
+    let received = ask(&client, Dialect::OpenAiChat, "m", false).await;
+    assert_eq!(received.status, 429);
+    assert_eq!(sim.totals().requests, 2, "a limited key is not hammered");
+    let seconds: u64 = received.header("retry-after").parse().unwrap();
+    assert!((20..=30).contains(&seconds), "{seconds}");
+}
