@@ -105,12 +105,15 @@ pub(crate) async fn attempt(
                     target_name = %planned.target.label, kind = %failure.kind, status = failure.status,
                     "an attempt failed"
                 );
-                retry = gateway.begin_retry();
+                // Coming back when the provider said so multiplies nothing, and may take so long that it would keep
+                // other retries from their place in the budget.
+                let is_invited_back = failure.kind == FailureKind::RateLimited;
+                retry = if is_invited_back { None } else { gateway.begin_retry() };
                 let facts = FailureFacts {
                     kind: failure.kind,
                     retry_after: failure.retry_after,
                     is_other_key_ready: planned.provider.has_other_ready_key(key, now),
-                    is_retry_allowed: retry.is_some(),
+                    is_retry_allowed: is_invited_back || retry.is_some(),
                 };
                 last_failure = Some(failure);
                 step = course.after_failure(facts, now, fastrand::f64(), readiness);
