@@ -73,7 +73,6 @@ const BEFORE: &[Case] = &[
     case("context-length-1", "context_length", 1, 400, None),
     case("malformed", "malformed", 2, 502, Some(2)),
     case("malformed-body", "malformed", 2, 502, Some(2)),
-    case("empty", "malformed", 2, 502, Some(2)),
     case("cut-after-0", "truncated", 2, 502, Some(2)),
 ];
 

@@ -90,7 +90,7 @@ pub struct Call {
     pub wishes: Wishes,
     /// Headers of the caller that are part of the dialect and go along to targets that speak it.
     pub dialect_headers: HeaderMap,
-    /// The end user, as far as a header says.
+    /// The end user, as far as the body says.
     pub end_user: Option<Text>,
 }
 
@@ -149,6 +149,7 @@ pub fn accept(id: CallId, arrival: Arrival) -> Result<Call, GatewayError> {
             .get_nested("stream_options", "include_usage")
             .and_then(tidegate_wire::json::Value::as_bool)
             .unwrap_or(false);
+    let end_user = end_user(&document, dialect);
     let is_carrying = carry::is_carrying(document.body());
     Ok(Call {
         id,
@@ -163,7 +164,7 @@ pub fn accept(id: CallId, arrival: Arrival) -> Result<Call, GatewayError> {
         document,
         wishes,
         dialect_headers: dialect_headers(&arrival.headers, dialect),
-        end_user: None,
+        end_user,
     })
 }
 
@@ -180,6 +181,16 @@ fn read_model(document: &Document) -> Result<String, GatewayError> {
             .map(std::borrow::Cow::into_owned)
             .ok_or_else(|| missing("The field `model` must be a string.")),
     }
+}
+
+/// The end user, where the dialect has a field for it.
+fn end_user(document: &Document, dialect: Dialect) -> Option<Text> {
+    let value = match dialect {
+        Dialect::OpenAiChat => document.get("user"),
+        Dialect::AnthropicMessages => document.get_nested("metadata", "user_id"),
+        Dialect::Gemini => None,
+    };
+    value?.as_string().map(|user| Text::from(user.into_owned()))
 }
 
 fn read_flag(document: &Document, name: &str) -> Result<bool, GatewayError> {

@@ -75,6 +75,11 @@ impl Settlement {
         });
     }
 
+    /// The call waited before asking again: time that is not Tidegate's own.
+    pub(crate) fn waited(&mut self, time: Duration) {
+        self.waited += time;
+    }
+
     /// The attempt that answered failed after all, in the middle of its stream.
     pub(crate) fn last_attempt_failed(&mut self, kind: FailureKind) {
         if let Some(target) = &self.target {

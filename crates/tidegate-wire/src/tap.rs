@@ -100,8 +100,10 @@ impl StreamTap {
     /// Says that the stream has ended; returns whether the answer is complete.
     pub fn finish(&mut self) -> bool {
         if let Some(frame) = self.last_frame.take() {
-            // It was glanced at and found well-formed; an error in it would have been seen.
+            // It was glanced at, counted and found well-formed; an error in it would have been seen.
+            let tokens_seen = self.tokens_seen;
             drop(self.read(&frame));
+            self.tokens_seen = tokens_seen;
         }
         if self.decoder.finish(&mut self.events) {
             self.is_complete = true;

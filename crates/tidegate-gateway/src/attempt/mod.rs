@@ -77,6 +77,7 @@ pub(crate) async fn attempt(
         let retry_in_flight = retry.take().filter(|_| is_retry);
         if !after.is_zero() {
             tokio::time::sleep(after).await;
+            settlement.waited(after);
         }
         let began = Instant::now();
         let now = clock.moment(began);

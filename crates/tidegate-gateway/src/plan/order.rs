@@ -51,7 +51,16 @@ pub(crate) fn plan(snapshot: &Snapshot, call: &Call) -> Result<Plan, GatewayErro
         Meaning::Entry(entry) => &entry.policy,
         Meaning::Direct(_) => &settings.policy,
     };
-    let total = call.wishes.timeout.unwrap_or(policy.timeouts.total);
+    let configured_total = match &meaning {
+        Meaning::Entry(_) => policy.timeouts.total,
+        // Several providers may serve a bare name: the most patient one sets the deadline of the call.
+        Meaning::Direct(serving) => serving
+            .iter()
+            .filter_map(|(provider, _)| Some(settings.providers.get(&*provider.name)?.timeouts.total))
+            .max()
+            .unwrap_or(policy.timeouts.total),
+    };
+    let total = call.wishes.timeout.unwrap_or(configured_total);
     let falls_back_on_content_policy = policy.fallback_on.contains(&FallbackOn::ContentPolicy);
     let strict = policy.strict || call.wishes.strict;
     let mut targets = Vec::new();

@@ -157,7 +157,7 @@ pub(super) fn classify(status: u16, words: &str) -> FailureKind {
     if matches!(status, 400 | 403 | 422 | 451) && says(CONTENT_POLICY) {
         return FailureKind::ContentPolicy;
     }
-    if matches!(status, 400 | 403 | 404 | 422) && (says(NO_SUCH_MODEL) || names_missing_model(words)) {
+    if matches!(status, 400 | 404 | 422) && (says(NO_SUCH_MODEL) || names_missing_model(words)) {
         return FailureKind::NoSuchModel;
     }
     match status {
