@@ -180,6 +180,11 @@ async fn a_failure_before_the_first_token_takes_the_course_of_its_row() {
             let mut done = running.join_all().await;
             done.sort_by_key(|(number, ..)| *number);
             for (number, case, alone, with_next) in done {
+                if stream && case.scenario == "cut-after-0" {
+                    // Whether the head still goes out before the cut is up to the system; `way.rs` cuts streams at
+                    // every event.
+                    continue;
+                }
                 let what = format!("{kind}, stream {stream}, {}: {}", case.scenario, alone.text());
                 let times = asked(&sim, &format!("{}@one{number}", case.scenario));
                 assert_eq!(times.len(), case.attempts, "{what}");

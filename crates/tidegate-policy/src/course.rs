@@ -59,6 +59,9 @@ pub struct FailureFacts {
     pub kind: FailureKind,
     /// When the provider says to come back.
     pub retry_after: Option<Duration>,
+    /// Whether the request has already gone out a second time on a fresh connection, because the first one was an idle
+    /// one that had been closed.
+    pub was_sent_again: bool,
     /// Whether another key of the same target is ready.
     pub is_other_key_ready: bool,
     /// Whether the retry budget has room.
@@ -142,7 +145,7 @@ impl Course {
         };
         let has_tries_left = state.tries < state.facts.attempts;
         let wait = match rule.same_target {
-            SameTarget::OnceFresh if !state.has_retried => Some(Duration::ZERO),
+            SameTarget::OnceFresh if !state.has_retried && !failure.was_sent_again => Some(Duration::ZERO),
             SameTarget::Once if !state.has_retried => Some(state.facts.backoff.wait(1, random)),
             SameTarget::AfterBackoff => Some(state.facts.backoff.wait(state.tries, random)),
             _ => None,
@@ -243,8 +246,13 @@ mod tests {
     }
 
     fn fail(course: &mut Course, kind: FailureKind) -> Step {
-        let facts =
-            FailureFacts { kind, retry_after: None, is_other_key_ready: false, is_retry_allowed: true };
+        let facts = FailureFacts {
+            kind,
+            retry_after: None,
+            was_sent_again: false,
+            is_other_key_ready: false,
+            is_retry_allowed: true,
+        };
         course.after_failure(facts, Moment::ZERO, 0.5, |_| Readiness::Ready)
     }
 
@@ -301,8 +309,13 @@ mod tests {
         let mut course = course(&[None, None], 2);
         course.begin(Moment::ZERO, |_| Readiness::Ready);
         for kind in [FailureKind::RateLimited, FailureKind::Credentials, FailureKind::OutOfQuota] {
-            let facts =
-                FailureFacts { kind, retry_after: None, is_other_key_ready: true, is_retry_allowed: true };
+            let facts = FailureFacts {
+                kind,
+                retry_after: None,
+                was_sent_again: false,
+                is_other_key_ready: true,
+                is_retry_allowed: true,
+            };
             assert_eq!(
                 course.after_failure(facts, Moment::ZERO, 0.5, |_| Readiness::Ready),
                 attempt(0, 0, false, false)
@@ -316,6 +329,7 @@ mod tests {
         let limited = |seconds| FailureFacts {
             kind: FailureKind::RateLimited,
             retry_after: Some(Duration::from_secs(seconds)),
+            was_sent_again: false,
             is_other_key_ready: false,
             is_retry_allowed: true,
         };
@@ -338,6 +352,7 @@ mod tests {
         let facts = FailureFacts {
             kind: FailureKind::Timeout,
             retry_after: None,
+            was_sent_again: false,
             is_other_key_ready: false,
             is_retry_allowed: true,
         };
@@ -351,6 +366,7 @@ mod tests {
         let facts = FailureFacts {
             kind: FailureKind::Overloaded,
             retry_after: None,
+            was_sent_again: false,
             is_other_key_ready: false,
             is_retry_allowed: false,
         };
@@ -366,6 +382,7 @@ mod tests {
         let facts = FailureFacts {
             kind: FailureKind::Unreachable,
             retry_after: None,
+            was_sent_again: false,
             is_other_key_ready: false,
             is_retry_allowed: true,
         };
@@ -377,8 +394,13 @@ mod tests {
         for kind in FailureKind::ALL {
             let mut course = course(&[None; 5], 1000);
             course.begin(Moment::ZERO, |_| Readiness::Ready);
-            let facts =
-                FailureFacts { kind, retry_after: None, is_other_key_ready: true, is_retry_allowed: true };
+            let facts = FailureFacts {
+                kind,
+                retry_after: None,
+                was_sent_again: false,
+                is_other_key_ready: true,
+                is_retry_allowed: true,
+            };
             let mut attempts = 1;
             while course.after_failure(facts, Moment::ZERO, 0.0, |_| Readiness::Ready) != GIVE_UP {
                 attempts += 1;

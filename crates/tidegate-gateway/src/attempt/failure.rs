@@ -8,7 +8,7 @@ use tidegate_wire::{ErrorClass, FailureKind, ProviderError, ReplyError};
 
 use crate::error::{GatewayError, Source};
 use crate::plan::{Plan, Planned};
-use crate::upstream::SendError;
+use crate::upstream::SendFailure;
 
 /// The longest wait that a provider's header can ask for; anything longer is as good as never, and absurd values must
 /// not overflow.
@@ -28,6 +28,8 @@ pub(crate) struct Failure {
     pub(crate) param: Option<String>,
     /// `provider/upstream-model`.
     pub(crate) target: String,
+    /// Whether the provider has had the one more try on a fresh connection already.
+    pub(crate) was_sent_again: bool,
 }
 
 impl Failure {
@@ -40,12 +42,14 @@ impl Failure {
             code: None,
             param: None,
             target: target.to_owned(),
+            was_sent_again: false,
         }
     }
 
     /// No answer came.
-    pub(crate) fn of_sending(error: &SendError, target: &str) -> Self {
-        Self::new(FailureKind::Unreachable, target, error.to_string())
+    pub(crate) fn of_sending(failure: &SendFailure, target: &str) -> Self {
+        let was_sent_again = failure.was_sent_again;
+        Self { was_sent_again, ..Self::new(FailureKind::Unreachable, target, failure.to_string()) }
     }
 
     /// The provider said no.
@@ -59,6 +63,7 @@ impl Failure {
             code: error.code,
             param: error.param,
             target: target.to_owned(),
+            was_sent_again: false,
         }
     }
 

@@ -6,7 +6,7 @@ mod failure;
 mod prepare;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidegate_policy::{
     Backoff, Candidate, Course, CourseSettings, FailureFacts, HealthEffect, Readiness, Step, rule,
@@ -101,6 +101,10 @@ pub(crate) async fn attempt(
             Err(failure) => {
                 let now = clock.now();
                 attempting.failed(&failure, now);
+                if failure.was_sent_again {
+                    // The provider may have seen both; the time is that of the two together.
+                    settlement.attempted(&planned.target, Some(failure.kind), None, Duration::ZERO);
+                }
                 settlement.attempted(&planned.target, Some(failure.kind), failure.status, duration);
                 tracing::debug!(
                     target_name = %planned.target.label, kind = %failure.kind, status = failure.status,
@@ -113,6 +117,7 @@ pub(crate) async fn attempt(
                 let facts = FailureFacts {
                     kind: failure.kind,
                     retry_after: failure.retry_after,
+                    was_sent_again: failure.was_sent_again,
                     is_other_key_ready: planned.provider.has_other_ready_key(key, now),
                     is_retry_allowed: is_invited_back || retry.is_some(),
                 };

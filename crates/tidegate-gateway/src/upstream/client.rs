@@ -8,7 +8,7 @@ use rustls::ClientConfig;
 
 use super::connect::Connector;
 use super::endpoint::Endpoint;
-use super::error::SendError;
+use super::error::SendFailure;
 use super::http1::{Broken, Connection, ResponseBody, Returning};
 use super::pool::Pool;
 use super::request::{UpstreamBody, encode_head};
@@ -50,11 +50,12 @@ impl UpstreamClient {
         endpoint: &Endpoint,
         request: Request<UpstreamBody>,
         options: SendOptions,
-    ) -> Result<Response<ResponseBody>, SendError> {
+    ) -> Result<Response<ResponseBody>, SendFailure> {
         let (parts, body) = request.into_parts();
         let head = encode_head(endpoint, &parts, &body);
         let no_body_expected = parts.method == http::Method::HEAD;
         let returning = || Returning { pool: self.pool.clone(), key: Arc::clone(endpoint.key()) };
+        let mut was_sent_again = false;
         if !options.fresh_connection
             && let Some(connection) = self.pool.take(endpoint.key())
         {
@@ -63,17 +64,25 @@ impl UpstreamClient {
                     // The server closed the idle connection while the request was on its way: nobody's fault, and not
                     // worth a word to anyone but a reader of debug logs.
                     tracing::debug!(endpoint = %endpoint.key(), "an idle connection had been closed; sending again");
+                    was_sent_again = true;
                 }
-                outcome => return outcome.map_err(|broken| broken.into_send_error(endpoint, true)),
+                outcome => {
+                    return outcome.map_err(|broken| SendFailure {
+                        error: broken.into_send_error(endpoint, true),
+                        was_sent_again: false,
+                    });
+                }
             }
         }
         // Boxed, since most calls find a connection, and every call would carry room for making one.
-        let wire = Box::pin(self.connector.connect(endpoint, options.connect_timeout)).await?;
+        let failed = |error| SendFailure { error, was_sent_again };
+        let wire =
+            Box::pin(self.connector.connect(endpoint, options.connect_timeout)).await.map_err(failed)?;
         let connection = Connection::new(wire);
         connection
             .exchange(&head, &body, no_body_expected, returning())
             .await
-            .map_err(|broken: Broken| broken.into_send_error(endpoint, false))
+            .map_err(|broken: Broken| failed(broken.into_send_error(endpoint, false)))
     }
 
     #[cfg(test)]

@@ -4,6 +4,17 @@
 use std::io;
 use std::time::Duration;
 
+/// No answer's head came back.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct SendFailure {
+    /// Why.
+    pub error: SendError,
+    /// Whether the request had already been sent twice: on an idle connection that turned out to be closed, and at once
+    /// again on a fresh one. Whoever allows one more try on a fresh connection has had it.
+    pub was_sent_again: bool,
+}
+
 /// Why no answer's head came back.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {

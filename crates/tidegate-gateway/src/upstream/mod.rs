@@ -20,7 +20,7 @@ mod tls;
 
 pub use client::{SendOptions, UpstreamClient};
 pub use endpoint::{Endpoint, EndpointError};
-pub use error::{BodyError, InvalidResponse, SendError};
+pub use error::{BodyError, InvalidResponse, SendError, SendFailure};
 pub use http1::ResponseBody;
 pub use request::UpstreamBody;
 pub use tls::default_tls;
