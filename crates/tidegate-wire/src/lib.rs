@@ -40,9 +40,10 @@ pub mod gemini {
     };
 }
 
-/// What Anthropic's dialect has beyond [`Codec`]: `count_tokens`.
+/// What Anthropic's dialect has beyond [`Codec`]: `count_tokens`, and conversations that the provider keeps.
 pub mod anthropic {
     pub use crate::dialects::anthropic_messages::{
-        parse_count_reply, parse_count_request, render_count_reply, render_count_request,
+        THREAD_UNSUPPORTED, is_threaded, parse_count_reply, parse_count_request, render_count_reply,
+        render_count_request,
     };
 }

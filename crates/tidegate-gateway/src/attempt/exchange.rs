@@ -164,6 +164,7 @@ async fn count(translation: &Translation<'_>, planned: &Planned) -> Result<Reach
 /// The caller's request cannot be sent to this target, or to any.
 fn of_request(error: GatewayError, label: &str) -> Failure {
     let mut failure = Failure::new(FailureKind::BadRequest, label, error.message);
+    failure.code = error.code;
     failure.param = error.param;
     failure
 }

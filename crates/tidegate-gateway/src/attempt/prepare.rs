@@ -62,6 +62,9 @@ impl<'a> Translation<'a> {
             traits: &planned.target.traits,
         };
         let conversation = self.conversation()?;
+        if planned.dialect() != self.call.dialect && anthropic::is_threaded(conversation) {
+            return Err(thread_unsupported());
+        }
         let rendered = match (self.call.operation, planned.dialect()) {
             (Operation::CountTokens, Dialect::AnthropicMessages) => {
                 anthropic::render_count_request(conversation, &options)
@@ -87,6 +90,18 @@ impl<'a> Translation<'a> {
             splice = splice.set_nested("stream_options", "include_usage", JsonText::boolean(true));
         }
         splice.finish().into_segments().collect()
+    }
+}
+
+/// Dropping the field would lose all of the conversation that the request leaves out; the caller's SDK knows this code
+/// and sends it whole.
+fn thread_unsupported() -> GatewayError {
+    let message = "`thread` asks the provider to keep the conversation, which a provider of another kind cannot do. \
+                   Send all messages, without `thread`.";
+    GatewayError {
+        code: Some(anthropic::THREAD_UNSUPPORTED.to_owned()),
+        param: Some("thread".to_owned()),
+        ..GatewayError::bad_request(message)
     }
 }
 

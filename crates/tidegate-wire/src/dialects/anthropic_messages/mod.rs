@@ -5,6 +5,7 @@
 //! - [`decode`], [`encode`]: streams, in and out
 //! - [`error`]: errors, both ways
 //! - [`types`]: the shapes that are written
+//! - [`thread`]: conversations that the provider keeps
 //! - [`count_tokens`]: `/v1/messages/count_tokens`, both ways, offered as `tidegate_wire::anthropic`
 
 mod blocks;
@@ -17,11 +18,13 @@ mod render;
 mod reply;
 mod schema;
 mod thinking;
+mod thread;
 mod turns;
 mod types;
 mod usage;
 
 pub use count_tokens::{parse_count_reply, parse_count_request, render_count_reply, render_count_request};
+pub use thread::{THREAD_UNSUPPORTED, is_threaded};
 
 use bytes::Bytes;
 use serde::Serialize;

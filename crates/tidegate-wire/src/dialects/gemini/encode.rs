@@ -9,9 +9,13 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::json_array::JsonArray;
-use super::reply::{content_of, id_of, is_malformed, malformed_message, to_json, write_logprobs, write_part};
+use super::reply::{
+    carried, content_of, id_of, is_malformed, malformed_message, to_json, write_call, write_logprobs,
+    write_part,
+};
 use super::types::{Candidate as WireCandidate, Part as WirePart, Response};
 use super::{citations, finish, time, usage};
+use crate::carry::{CarriedReasoning, MAX_CARRIED_IN_ID, Signature};
 use crate::conversation::{Content, MediaSource, Part, Rest, ToolCall};
 use crate::event::{Event, PartDelta, PartStart};
 use crate::framing::encode_json_text;
@@ -65,6 +69,8 @@ pub(super) struct Encoder {
     held: Vec<Held>,
     /// Text parts that are open.
     open: Vec<OpenText>,
+    /// Reasoning of other providers that the next call's id carries, by choice.
+    reasoning: Vec<(u32, CarriedReasoning)>,
     choices: Vec<ChoiceEnd>,
 }
 
@@ -83,6 +89,7 @@ struct OpenText {
     number: u32,
     is_thought: bool,
     text: String,
+    signature: Option<Signature>,
 }
 
 /// What the last frame says of one alternative answer.
@@ -107,6 +114,7 @@ impl Encoder {
             rest: Rest::new(),
             held: Vec::new(),
             open: Vec::new(),
+            reasoning: Vec::new(),
             choices: Vec::new(),
         }
     }
@@ -154,12 +162,19 @@ impl Encoder {
             PartStart::Text | PartStart::Refusal | PartStart::Reasoning => {
                 let is_thought = matches!(start, PartStart::Reasoning);
                 if self.open.len() < MAX_HELD_PARTS {
-                    self.open.push(OpenText { choice, number, is_thought, text: String::new() });
+                    self.open.push(OpenText {
+                        choice,
+                        number,
+                        is_thought,
+                        text: String::new(),
+                        signature: None,
+                    });
                 }
                 return;
             }
             PartStart::RedactedReasoning { data } => {
                 let part = Part { signature: Some(data.clone()), ..Part::new(Content::RedactedReasoning) };
+                self.remember(choice, &part);
                 return self.put_part(choice, &part, out);
             }
             PartStart::Native(native) => {
@@ -192,17 +207,31 @@ impl Encoder {
         let thought = open.is_thought.then_some(true);
         let part = match delta {
             PartDelta::Text(text) if !text.is_empty() => {
-                if !open.is_thought && open.text.len().saturating_add(text.len()) <= MAX_CITED_TEXT {
+                // A thought may grow beyond what fits into an id, so that it is not carried cut off.
+                let is_kept = if open.is_thought {
+                    open.text.len() <= MAX_CARRIED_IN_ID
+                } else {
+                    open.text.len().saturating_add(text.len()) <= MAX_CITED_TEXT
+                };
+                if is_kept {
                     open.text.push_str(text);
                 }
                 WirePart { text: Some(Cow::Borrowed(text)), thought, ..WirePart::default() }
             }
-            PartDelta::Signature(signature) => WirePart {
-                text: Some(Cow::Borrowed("")),
-                thought,
-                thought_signature: Some(Cow::Owned(signature.to_field(super::HERE))),
-                ..WirePart::default()
-            },
+            PartDelta::Signature(signature) => {
+                match &mut open.signature {
+                    Some(present) if present.origin == signature.origin => {
+                        present.data.push_str(&signature.data);
+                    }
+                    present => *present = Some(signature.clone()),
+                }
+                WirePart {
+                    text: Some(Cow::Borrowed("")),
+                    thought,
+                    thought_signature: Some(Cow::Owned(signature.to_field(super::HERE))),
+                    ..WirePart::default()
+                }
+            }
             PartDelta::Citation(citation) => {
                 let source = citations::write_one(citation, &open.text);
                 let end = self.choice(choice);
@@ -218,7 +247,13 @@ impl Encoder {
     }
 
     fn end_part(&mut self, choice: u32, number: u32, out: &mut Vec<u8>) {
-        self.open.retain(|open| open.choice != choice || open.number != number);
+        let is_it = |open: &OpenText| open.choice == choice && open.number == number;
+        if let Some(open) = self.open.iter().position(is_it).map(|position| self.open.swap_remove(position))
+            && open.is_thought
+        {
+            let content = Content::Reasoning { text: open.text };
+            self.remember(choice, &Part { signature: open.signature, ..Part::new(content) });
+        }
         let held = self.held.iter_mut().find(|held| held.choice == choice && held.number == number);
         if let Some(held) = held {
             held.is_ended = true;
@@ -240,8 +275,23 @@ impl Encoder {
                         end.malformed.push(call);
                     }
                 }
+                Content::ToolCall(_) => {
+                    let (mine, others) = std::mem::take(&mut self.reasoning)
+                        .into_iter()
+                        .partition(|(owner, _)| *owner == choice);
+                    self.reasoning = others;
+                    let mine: Vec<(u32, CarriedReasoning)> = mine;
+                    let mine = mine.into_iter().map(|(_, block)| block).collect();
+                    self.put_wire(choice, write_call(&held.part, mine), out);
+                }
                 _ => self.put_part(choice, &held.part, out),
             }
+        }
+    }
+
+    fn remember(&mut self, choice: u32, part: &Part) {
+        if self.reasoning.len() < MAX_HELD_PARTS {
+            self.reasoning.extend(carried(part).map(|block| (choice, block)));
         }
     }
 
@@ -279,7 +329,11 @@ impl Encoder {
     }
 
     fn put_part(&mut self, choice: u32, part: &Part, out: &mut Vec<u8>) {
-        if let Some(wire) = write_part(part) {
+        self.put_wire(choice, write_part(part), out);
+    }
+
+    fn put_wire(&mut self, choice: u32, wire: Option<WirePart<'_>>, out: &mut Vec<u8>) {
+        if let Some(wire) = wire {
             let json = to_json(&self.response(vec![candidate(choice, vec![wire])]));
             self.put(&json, out);
         }

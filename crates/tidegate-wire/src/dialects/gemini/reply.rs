@@ -11,6 +11,7 @@ use super::types::{
     TopCandidates,
 };
 use super::{HERE, citations, finish, parts, time, usage};
+use crate::carry::{Carried, CarriedReasoning, attach_to_id};
 use crate::conversation::{Content, Part, Rest, ToolCall};
 use crate::event::Assembler;
 use crate::reply::{Choice, Reply, TokenLogprob};
@@ -75,10 +76,15 @@ fn candidate_of(choice: &Choice, is_own: bool) -> Candidate<'_> {
     let mut rest = if is_own { choice.rest.clone() } else { Rest::new() };
     let mut malformed = Vec::new();
     let mut wire = Vec::with_capacity(choice.parts.len());
+    let mut reasoning = Vec::new();
     for part in &choice.parts {
         match &part.content {
             Content::ToolCall(call) if is_malformed(call) => malformed.push(call),
-            _ => wire.extend(write_part(part)),
+            Content::ToolCall(_) => wire.extend(write_call(part, std::mem::take(&mut reasoning))),
+            _ => {
+                reasoning.extend(carried(part));
+                wire.extend(write_part(part));
+            }
         }
     }
     if !rest.contains_key("groundingMetadata") && !rest.contains_key("citationMetadata") {
@@ -110,6 +116,28 @@ pub(super) fn content_of(mut parts: Vec<WirePart<'_>>) -> WireContent<'_> {
 pub(super) fn write_part(part: &Part) -> Option<WirePart<'_>> {
     let signature = part.signature.as_ref().map(|signature| Cow::Owned(signature.to_field(HERE)));
     parts::write(part, signature, true, Rest::new())
+}
+
+/// Writes a call, with the reasoning before it in its id: who answers a call brings the id back, and often not the
+/// thoughts.
+pub(super) fn write_call(part: &Part, reasoning: Vec<CarriedReasoning>) -> Option<WirePart<'_>> {
+    let mut wire = write_part(part)?;
+    if let (Some(call), false) = (&mut wire.function_call, reasoning.is_empty()) {
+        let id = call.id.take().unwrap_or_default();
+        call.id = Some(Cow::Owned(attach_to_id(&id, &Carried { signature: None, reasoning })));
+    }
+    Some(wire)
+}
+
+/// What a later call's id carries of a part: only reasoning with a foreign proof is worth it.
+pub(super) fn carried(part: &Part) -> Option<CarriedReasoning> {
+    let text = match &part.content {
+        Content::Reasoning { text } => Some(text.clone()),
+        Content::RedactedReasoning => None,
+        _ => return None,
+    };
+    let signature = part.signature.clone().filter(|signature| signature.origin != HERE)?;
+    Some(CarriedReasoning { text, signature })
 }
 
 /// A call whose arguments are no JSON object cannot be written, and must not be called with others. It is reported as
