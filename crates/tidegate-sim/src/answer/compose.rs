@@ -67,7 +67,13 @@ fn choice(asked: &Asked, behaviour: &Behaviour, dialect: Dialect, tokens: usize,
         pieces.push(piece);
         return Choice { pieces, finish: Finish::Refusal };
     }
-    if !behaviour.describe && !behaviour.echo {
+    if behaviour.describe {
+        // Whole, whatever limit or stop sequence the request asks for: it is these that one wants to read of.
+        let words = words::tokens(&description(asked));
+        pieces.push(Piece::Text { words, cited: false });
+        return Choice { pieces, finish: Finish::Stop };
+    }
+    if !behaviour.echo {
         let calls = tools::calls(asked, behaviour, dialect, seed);
         if !calls.is_empty() {
             pieces.extend(calls);
@@ -106,10 +112,6 @@ fn thinking(asked: &Asked, behaviour: &Behaviour, seed: u64) -> Vec<Piece> {
 }
 
 fn text(asked: &Asked, behaviour: &Behaviour, tokens: usize, seed: u64) -> String {
-    if behaviour.describe {
-        // A request is JSON by now, so this cannot fail; an empty text would be seen at once.
-        return serde_json::to_string(asked).unwrap_or_default();
-    }
     if behaviour.echo {
         return asked.last_user_text();
     }
@@ -127,6 +129,11 @@ fn text(asked: &Asked, behaviour: &Behaviour, tokens: usize, seed: u64) -> Strin
         return inventory(&received);
     }
     words::sentence(seed, tokens).concat()
+}
+
+fn description(asked: &Asked) -> String {
+    // A request is JSON by now, so this cannot fail; an empty text would be seen at once.
+    serde_json::to_string(asked).unwrap_or_default()
 }
 
 fn schema_free(asked: &Asked, seed: u64) -> serde_json::Map<String, Value> {

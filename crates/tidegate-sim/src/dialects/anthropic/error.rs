@@ -18,6 +18,13 @@ fn body(kind: &str, message: &str) -> Value {
     json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_011CSim00000000000000000"})
 }
 
+/// What an organisation hears whose settings do not allow conversations to be kept.
+pub(crate) fn thread_unsupported() -> Refused {
+    let mut refused = invalid("thread: Threads are not supported for this request.");
+    refused.body["error"]["details"] = json!({"error_code": "thread_unsupported_request", "unsupported": []});
+    refused
+}
+
 pub(crate) fn no_key() -> Refused {
     refused(401, "authentication_error", "x-api-key header is required")
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::error::invalid;
+use super::error::{invalid, thread_unsupported};
 use super::turns::read_messages;
 use crate::asked::{Asked, Output, Reasoning, Tool, ToolChoice};
 use crate::dialects::fields::{list, present, some_of, text, unknown};
@@ -54,6 +54,10 @@ const LEAST_BUDGET: u64 = 1024;
 pub(crate) fn read(body: &Value, way: &Way<'_>) -> Result<Asked, Refused> {
     if !body.is_object() {
         return Err(invalid("Input should be a valid dictionary"));
+    }
+    // This provider keeps no conversations; the SDKs' tool runners ask for it first and then send all themselves.
+    if present(body, "thread").is_some() {
+        return Err(thread_unsupported());
     }
     if let Some(name) = unknown(body, KNOWN) {
         return Err(invalid(&format!("{name}: Extra inputs are not permitted")));

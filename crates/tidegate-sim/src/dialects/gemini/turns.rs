@@ -140,8 +140,9 @@ fn read_part(part: &Value, at: &str, waiting: &mut Vec<(String, String)>) -> Res
                 "* GenerateContentRequest.{at}.inline_data.mime_type: mime_type is not specified\n"
             ))
         })?;
-        let media =
-            media(kind_of(kind), kind, text(data, "data").unwrap_or_default(), text(data, "displayName"));
+        // Bytes may come in either alphabet of base64; Google's Python SDK writes the URL-safe one.
+        let bytes = text(data, "data").unwrap_or_default().replace('-', "+").replace('_', "/");
+        let media = media(kind_of(kind), kind, &bytes, text(data, "displayName"));
         let media = media.filter(|media| media.bytes != Some(0));
         let media = media.ok_or_else(|| {
             invalid(&format!("Invalid value at '{at}.inline_data.data' (TYPE_BYTES), Base64 decoding failed"))

@@ -99,7 +99,7 @@ impl Calls {
         turn.rest.retain(|_, value| !value.is_null());
         for (number, part) in content.parts.into_iter().enumerate() {
             match parts::read(part) {
-                Read::Part(part) => turn.parts.push(part),
+                Read::Part(part) => push_part(&mut turn.parts, part),
                 Read::Call { id, mut call, carried, signature, rest } => {
                     call.id = id.unwrap_or_else(|| made_up_id(index, number, &call.name));
                     self.seen.push(SeenCall {
@@ -160,6 +160,29 @@ impl Calls {
             result.call_id = made_up_id(index, number, result.name.as_deref().unwrap_or_default());
         }
     }
+}
+
+/// Who echoes a stream echoes it piece by piece. Google's own pieces stay apart; a thought that another provider signed is
+/// worth nothing to it unless it is whole.
+fn push_part(parts: &mut Vec<Part>, mut part: Part) {
+    let is_foreign = part.signature.as_ref().is_some_and(|signature| signature.origin != Dialect::Gemini);
+    if is_foreign && let Content::Reasoning { text: last } = &mut part.content {
+        let mut whole = String::new();
+        let is_piece = |part: &Part| {
+            matches!(part.content, Content::Reasoning { .. })
+                && part.signature.is_none()
+                && part.rest.is_empty()
+        };
+        let first = parts.iter().rposition(|part| !is_piece(part)).map_or(0, |before| before + 1);
+        for piece in parts.drain(first..) {
+            if let Content::Reasoning { text } = piece.content {
+                whole.push_str(&text);
+            }
+        }
+        whole.push_str(last);
+        *last = whole;
+    }
+    parts.push(part);
 }
 
 /// A tool of the wire holds any number of functions and any number of Google's own tools.
