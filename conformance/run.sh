@@ -69,6 +69,7 @@ install_node() {
 start() {
   local name=$1
   shift
+  : >"$work/$name.out" >"$work/$name.log"
   "$@" >"$work/$name.out" 2>"$work/$name.log" &
   process=$!
   processes+=("$process")

@@ -148,6 +148,24 @@ def test_the_asynchronous_client_works_the_same(model):
     assert whole and whole == streamed
 
 
+def test_several_choices_are_given_where_the_provider_can(client, model, provider):
+    raw = client.chat.completions.with_raw_response.create(model=model("chat"), messages=HELLO, n=2)
+    choices = raw.parse().choices
+    if provider == "anthropic":
+        assert len(choices) == 1 and "n" in raw.headers["x-tidegate-dropped"].split(", ")
+    else:
+        assert [choice.index for choice in choices] == [0, 1]
+        assert all(choice.message.content and choice.finish_reason == "stop" for choice in choices)
+
+
+def test_a_refusal_is_told_from_an_answer(complete, provider):
+    [choice] = complete("refused").choices
+    if provider == "openai":
+        assert choice.message.refusal
+    else:
+        assert choice.message.refusal or choice.finish_reason == "content_filter"
+
+
 # --- What the provider receives
 
 
@@ -316,6 +334,19 @@ def test_reasoning_is_asked_for_shown_and_returned(complete, provider, describe)
         assert_reasoning_came_back(seen, provider, thoughts, message.content)
 
 
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_redacted_thinking_comes_back_to_anthropic(client, streamed):
+    def ask(scenario, messages, **options):
+        model = "anthropic/describe" if scenario == "describe" else "anthropic/parallel-tools+redacted"
+        return client.chat.completions.create(model=model, messages=messages, **options)
+
+    messages, calls, _ = first_turn(ask, streamed)
+    answer = ask("describe", [*messages, by_hand(calls), *results(calls)], tools=[WEATHER, TIME], **THINK)
+    seen = Received(answer.choices[0].message.content)
+    assert len(seen.parts("redacted_thinking")) == 1
+    assert [part.signed for part in seen.parts("thinking")] == [True]
+
+
 # --- Structured output
 
 
@@ -370,6 +401,15 @@ def test_a_refusal_raises_the_exception_that_users_know(complete, scenario, exce
         assert int(error.response.headers["retry-after"]) >= 1
     if scenario == "context_length":
         assert error.code == "context_length_exceeded"
+
+
+def test_a_limited_provider_is_not_hammered(complete):
+    for _ in range(3):
+        with pytest.raises(openai.RateLimitError) as raised:
+            complete("rate_limited")
+        headers = raised.value.response.headers
+        assert int(headers["x-tidegate-attempts"]) <= 1
+        assert 800 < int(headers["retry-after"]) <= 900
 
 
 def test_a_silent_provider_raises_a_gateway_timeout(client, model):
