@@ -6,7 +6,7 @@ use serde_json::{Map, Number, Value};
 
 use super::blocks::HERE;
 use super::parse::Purpose;
-use super::schema::fit_schema;
+use super::schema::{fit_schema, has_open_objects};
 use super::thinking::{ThinkingPlan, plan_thinking};
 use super::turns::{Plan, plan_turns};
 use super::types::{Metadata, OutputConfig, OutputFormat, Request, Tool, ToolChoice, Without};
@@ -80,7 +80,8 @@ fn plan_tools<'a>(
         match tool {
             conversation::Tool::Function(function) => {
                 // Models that know structured output know strict tools, under the same conditions.
-                let is_strict = function.strict == Some(true) && traits.json_schema;
+                let is_open = || !is_own && function.parameters.as_ref().is_some_and(has_open_objects);
+                let is_strict = function.strict == Some(true) && traits.json_schema && !is_open();
                 let input_schema = match &function.parameters {
                     Some(schema) if is_strict && !is_own => Cow::Owned(fit_schema(&with_object_type(schema))),
                     Some(schema) if is_own || schema.get("type").is_some() => Cow::Borrowed(schema),
@@ -199,7 +200,16 @@ fn plan_output<'a>(
             losses.push(lost);
             None
         }
-        Wanted::JsonSchema { schema, .. } => Some(Cow::Owned(fit_schema(schema))),
+        Wanted::JsonSchema { schema, description, .. } => {
+            if has_open_objects(schema) {
+                losses.push(format!("{lost}.additionalProperties"));
+            }
+            let mut schema = fit_schema(schema);
+            if let (Some(description), Value::Object(fields)) = (description, &mut schema) {
+                fields.entry("description").or_insert_with(|| description.as_str().into());
+            }
+            Some(Cow::Owned(schema))
+        }
     };
     let format = schema.map(|schema| OutputFormat { kind: "json_schema", schema });
     let rest = leftover(conversation, "output_config");

@@ -34,6 +34,24 @@ pub(super) fn fit_schema(schema: &Value) -> Value {
     fit(schema, MAX_DEPTH)
 }
 
+/// Whether an object takes keys that are not named, of which [`fit_schema`] has to deprive it.
+pub(super) fn has_open_objects(schema: &Value) -> bool {
+    is_open(schema, MAX_DEPTH)
+}
+
+fn is_open(schema: &Value, depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return false };
+    match schema {
+        Value::Object(fields) => {
+            let open = fields.get("additionalProperties");
+            open.is_some_and(|open| open.is_object() || *open == Value::Bool(true))
+                || fields.values().any(|value| is_open(value, depth))
+        }
+        Value::Array(items) => items.iter().any(|value| is_open(value, depth)),
+        _ => false,
+    }
+}
+
 fn fit(schema: &Value, depth: usize) -> Value {
     let (Some(fields), Some(depth)) = (schema.as_object(), depth.checked_sub(1)) else {
         return schema.clone();

@@ -7,7 +7,7 @@ use super::types::{Content as WireContent, Part as WirePart};
 use super::{HERE, parts, results};
 use crate::conversation::{Content, Conversation, Media, MediaSource, Part, Rest, Role, Turn};
 use crate::loss::{place_of_part, place_of_turn};
-use crate::{Dialect, Field, Losses, RequestOptions, ThinkingStyle};
+use crate::{Dialect, Losses, RequestOptions, ThinkingStyle};
 
 /// What Gemini 3 takes instead of a thought signature for calls that it did not make itself, in base64 as the field
 /// wants it: `skip_thought_signature_validator`. Without any it refuses the request.
@@ -72,7 +72,7 @@ impl<'a> Writer<'a, '_> {
         for (number, part) in turn.parts.iter().enumerate() {
             let place = || place_of_part(self.conversation, index, number);
             if part.cache.is_some() {
-                self.losses.push(Field::CacheMarker.name(self.conversation.origin));
+                self.losses.push(format!("{}.cache_control", place()));
             }
             let mut rest = if part.rest.is_empty() {
                 Rest::new()

@@ -33,20 +33,24 @@ pub(super) fn parse_usage(value: &Value) -> Option<Usage> {
     if reasoning > 0 && total == input.saturating_add(output).saturating_add(reasoning) {
         output = output.saturating_add(reasoning);
     }
+    let cache_read = first(&[
+        &[INPUT_DETAILS, "cached_tokens"],
+        &["prompt_cache_hit_tokens"],
+        &["cached_tokens"],
+        &["num_cached_tokens"],
+        &["cache_read_input_tokens"],
+    ]);
+    let written = first(&[
+        &[INPUT_DETAILS, "cache_write_tokens"],
+        &[INPUT_DETAILS, "cache_creation_tokens"],
+        &["cache_creation_input_tokens"],
+    ]);
+    // OpenRouter sometimes counts the same tokens as read and as written; read ones were not written again.
+    let not_read = input.checked_sub(cache_read).unwrap_or(written);
     let usage = Usage {
         input,
-        cache_read: first(&[
-            &[INPUT_DETAILS, "cached_tokens"],
-            &["prompt_cache_hit_tokens"],
-            &["cached_tokens"],
-            &["num_cached_tokens"],
-            &["cache_read_input_tokens"],
-        ]),
-        cache_write_5m: first(&[
-            &[INPUT_DETAILS, "cache_write_tokens"],
-            &[INPUT_DETAILS, "cache_creation_tokens"],
-            &["cache_creation_input_tokens"],
-        ]),
+        cache_read,
+        cache_write_5m: written.min(not_read),
         cache_write_1h: 0,
         input_audio: first(&[&[INPUT_DETAILS, "audio_tokens"]]),
         output,
