@@ -362,7 +362,9 @@ prop_compose! {
             created: Some(1),
             choices: choices.map(|(index, choice)| Choice { index: u32::try_from(index).unwrap(), ..choice }).collect(),
             usage: Usage {
-                input, output, cache_read, cache_write_5m, input_audio, reasoning, output_audio, web_searches,
+                // Tokens read from a cache are not the ones written to it.
+                input: cache_read + cache_write_5m + input,
+                output, cache_read, cache_write_5m, input_audio, reasoning, output_audio, web_searches,
                 ..Usage::default()
             },
             service_tier,
