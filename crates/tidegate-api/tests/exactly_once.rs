@@ -62,7 +62,7 @@ async fn every_call_is_one_entry_and_the_sums_are_the_providers() {
         let (fate, scenario) = MIX[number % MIX.len()];
         let (_, provider) = PROVIDERS[(number / MIX.len()) % 3];
         let caller = PROVIDERS[(number / MIX.len() / 3) % 3].0;
-        let stream = fate == Fate::HungUp || fate == Fate::Cut || (number / MIX.len() / 9) % 2 == 0;
+        let stream = fate == Fate::HungUp || fate == Fate::Cut || (number / MIX.len() / 9).is_multiple_of(2);
         let model = format!("{provider}/{scenario}@{}", number % 7);
         let (client, room) = (client.clone(), Arc::clone(&room));
         running.spawn(async move {

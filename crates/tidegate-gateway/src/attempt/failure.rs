@@ -79,19 +79,21 @@ impl Failure {
     pub(crate) fn to_error(&self) -> GatewayError {
         let status = rule(self.kind).caller_status.or(self.status).unwrap_or(400);
         let target = &self.target;
-        let words = &self.message;
+        // The provider's own words stay as they are; a sentence built around them needs no second full stop.
+        let words = self.message.as_str();
+        let clause = words.trim_end_matches(['.', '?', '!']);
         let (class, code, message) = match self.kind {
             FailureKind::Unreachable => (
                 ErrorClass::Upstream,
                 "upstream_unreachable",
                 format!(
-                    "{target} could not be reached: {words}. Try again; if it lasts, check the provider's base URL and status."
+                    "{target} could not be reached: {clause}. Try again; if it lasts, check the provider's base URL and status."
                 ),
             ),
             FailureKind::Timeout => (
                 ErrorClass::Timeout,
                 "upstream_timeout",
-                format!("{target} did not answer in time: {words}. Try again, or raise the deadline."),
+                format!("{target} did not answer in time: {clause}. Try again, or raise the deadline."),
             ),
             FailureKind::RateLimited => (
                 ErrorClass::RateLimit,
@@ -102,22 +104,22 @@ impl Failure {
                 ErrorClass::Overloaded,
                 "upstream_out_of_quota",
                 format!(
-                    "The account at {target} has no credit or quota left: {words}. The operator must see to it."
+                    "The account at {target} has no credit or quota left: {clause}. The operator must see to it."
                 ),
             ),
             FailureKind::Overloaded => (
                 ErrorClass::Overloaded,
                 "upstream_overloaded",
-                format!("{target} is overloaded: {words}. Try again shortly."),
+                format!("{target} is overloaded: {clause}. Try again shortly."),
             ),
             FailureKind::ProviderError => {
-                (ErrorClass::Upstream, "upstream_error", format!("{target} failed: {words}. Try again."))
+                (ErrorClass::Upstream, "upstream_error", format!("{target} failed: {clause}. Try again."))
             }
             FailureKind::Credentials => (
                 ErrorClass::Upstream,
                 "upstream_credentials",
                 format!(
-                    "{target} refused the credentials that Tidegate has for it: {words}. Your own key is fine; the operator must see to the provider's."
+                    "{target} refused the credentials that Tidegate has for it: {clause}. Your own key is fine; the operator must see to the provider's."
                 ),
             ),
             FailureKind::NoSuchModel => (
@@ -143,20 +145,20 @@ impl Failure {
             FailureKind::Malformed => (
                 ErrorClass::Upstream,
                 "upstream_malformed",
-                format!("{target} answered with something that is not its own format: {words}. Try again."),
+                format!("{target} answered with something that is not its own format: {clause}. Try again."),
             ),
             FailureKind::Truncated => (
                 ErrorClass::Upstream,
                 "upstream_truncated",
                 format!(
-                    "{target} broke its answer off before the end: {words}. What came so far is incomplete; try again."
+                    "{target} broke its answer off before the end: {clause}. What came so far is incomplete; try again."
                 ),
             ),
             FailureKind::Stalled => (
                 ErrorClass::Timeout,
                 "upstream_stalled",
                 format!(
-                    "{target} fell silent in the middle of its answer: {words}. What came so far is incomplete; try again."
+                    "{target} fell silent in the middle of its answer: {clause}. What came so far is incomplete; try again."
                 ),
             ),
             FailureKind::Cancelled => {
