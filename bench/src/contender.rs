@@ -188,7 +188,7 @@ fn command(
         }
         Contender::Tidegate => {
             let mut command = Command::new(options.tidegate.as_ref().context("--tidegate")?);
-            let file = write("tidegate.yaml", tidegate(mock, address, directory))?;
+            let file = write("tidegate.yaml", tidegate(options, mock, address, directory))?;
             command.arg("serve").arg("--config").arg(file).env_clear().current_dir(directory);
             command
         }
@@ -225,11 +225,12 @@ fn nginx(options: &Options, mock: SocketAddr, address: SocketAddr, directory: &P
     )
 }
 
-fn tidegate(mock: SocketAddr, address: SocketAddr, directory: &Path) -> String {
+fn tidegate(options: &Options, mock: SocketAddr, address: SocketAddr, directory: &Path) -> String {
+    let workers = options.workers;
     let data = directory.join("data");
     let data = data.display();
     format!(
-        "server:\n  listen: {address}\ndata: {data}\nproviders:\n  \
+        "server:\n  listen: {address}\n  workers: {workers}\ndata: {data}\nproviders:\n  \
          mock:\n    kind: openai\n    base_url: http://{mock}/v1\n    api_key: bench-key\n  \
          mock-held:\n    kind: openai\n    base_url: http://{mock}/held/v1\n    api_key: bench-key\n  \
          mock-anthropic:\n    kind: anthropic\n    base_url: http://{mock}\n    api_key: bench-key\n"

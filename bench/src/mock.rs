@@ -28,7 +28,11 @@ const HELD_TAIL: usize = 12;
 /// Longer request heads than this are no part of the benchmark.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// The first path segment that asks for a held stream: the first event at once, the rest when [`Mock::release`] is called.
+/// How many events of a held stream come at once: up to the first with text in it, since a gateway may wait for that
+/// before it says that all is well.
+const HELD_OPENING: usize = 2;
+
+/// The first path segment that asks for a held stream: its opening at once, the rest when [`Mock::release`] is called.
 pub(crate) const HELD_PREFIX: &str = "/held";
 
 /// A running mock provider.
@@ -129,7 +133,7 @@ async fn serve(
                 write_stream(&mut socket, stream, PAUSE_BETWEEN_EVENTS).await?;
             }
             Form::Held => {
-                let (first, rest) = stream.split_at(1);
+                let (first, rest) = stream.split_at(HELD_OPENING.min(stream.len()));
                 let (middle, tail) = rest.split_at(rest.len().saturating_sub(HELD_TAIL));
                 let mut opening = STREAM_HEAD.as_bytes().to_vec();
                 opening.extend(first.concat());

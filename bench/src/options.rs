@@ -51,8 +51,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5_000)]
     pub(crate) open_streams: usize,
 
-    /// Threads of HAProxy and worker processes of nginx. Tidegate takes one per core unless its configuration says
-    /// otherwise, hence the default here: the number of cores.
+    /// Threads or worker processes of each proxy; one a core when not given.
     #[arg(long, default_value_t = cores())]
     pub(crate) workers: usize,
 

@@ -34,7 +34,12 @@ pub struct FrameFacts {
 
 /// Reads a whole answer that passes through.
 pub fn tap_reply(dialect: Dialect, body: &Bytes) -> Result<Tapped, ReplyError> {
-    let reply = dialect.codec().parse_reply(body)?;
+    let codec = dialect.codec();
+    let ordinary = Document::parse(body.clone()).ok().and_then(|document| codec.glance_at_reply(&document));
+    if let Some(tapped) = ordinary {
+        return Ok(tapped);
+    }
+    let reply = codec.parse_reply(body)?;
     let finish = reply.choices.first().and_then(|choice| choice.finish.as_ref());
     Ok(Tapped { usage: reply.usage, finish: finish.map(|finish| finish.reason) })
 }

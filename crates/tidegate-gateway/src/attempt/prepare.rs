@@ -1,5 +1,6 @@
 //! What is sent to a target: the caller's own bytes where it speaks the caller's dialect, else a translation.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -147,9 +148,12 @@ pub(crate) fn prepare(
 }
 
 /// The targets that may be asked: all, or in strict mode those that can express everything.
-pub(crate) fn expressible(plan: &Plan, translation: &Translation<'_>) -> Result<Vec<Planned>, GatewayError> {
+pub(crate) fn expressible<'a>(
+    plan: &'a Plan,
+    translation: &Translation<'_>,
+) -> Result<Cow<'a, [Planned]>, GatewayError> {
     if !plan.strict {
-        return Ok(plan.targets.clone());
+        return Ok(Cow::Borrowed(&plan.targets));
     }
     let mut kept = Vec::new();
     let mut lost = None;
@@ -165,24 +169,26 @@ pub(crate) fn expressible(plan: &Plan, translation: &Translation<'_>) -> Result<
         Some(losses) if kept.is_empty() => {
             Err(GatewayError::not_expressible(&losses.fields().collect::<Vec<_>>().join(", ")))
         }
-        _ => Ok(kept),
+        _ => Ok(Cow::Owned(kept)),
     }
 }
 
-fn path(dialect: Dialect, operation: Operation, model: &str, stream: bool) -> String {
-    match (dialect, operation) {
-        (Dialect::OpenAiChat, _) => "/chat/completions".to_owned(),
-        (Dialect::AnthropicMessages, Operation::Chat) => "/v1/messages".to_owned(),
-        (Dialect::AnthropicMessages, Operation::CountTokens) => "/v1/messages/count_tokens".to_owned(),
+fn path(dialect: Dialect, operation: Operation, model: &str, stream: bool) -> Cow<'static, str> {
+    let path = match (dialect, operation) {
+        (Dialect::OpenAiChat, _) => "/chat/completions",
+        (Dialect::AnthropicMessages, Operation::Chat) => "/v1/messages",
+        (Dialect::AnthropicMessages, Operation::CountTokens) => "/v1/messages/count_tokens",
         (Dialect::Gemini, operation) => {
             let model = percent_encoding::utf8_percent_encode(model, IN_PATH);
-            match (operation, stream) {
-                (Operation::CountTokens, _) => format!("/v1beta/models/{model}:countTokens"),
-                (Operation::Chat, true) => format!("/v1beta/models/{model}:streamGenerateContent?alt=sse"),
-                (Operation::Chat, false) => format!("/v1beta/models/{model}:generateContent"),
-            }
+            let method = match (operation, stream) {
+                (Operation::CountTokens, _) => "countTokens",
+                (Operation::Chat, true) => "streamGenerateContent?alt=sse",
+                (Operation::Chat, false) => "generateContent",
+            };
+            return format!("/v1beta/models/{model}:{method}").into();
         }
-    }
+    };
+    path.into()
 }
 
 /// What is escaped in a model's name within a path: everything but what URLs leave alone.

@@ -14,8 +14,10 @@ use crate::conversation::Conversation;
 use crate::event::Event;
 use crate::failure::{CallerError, ProviderError};
 use crate::framing::SseEvent;
+use crate::json::Document;
 use crate::loss::Losses;
 use crate::reply::Reply;
+use crate::tap::Tapped;
 use crate::target::TargetTraits;
 
 /// A provider family's wire format for conversations.
@@ -142,6 +144,10 @@ pub trait Codec: fmt::Debug + Sync {
 
     /// Reads a whole answer (status 200).
     fn parse_reply(&self, body: &[u8]) -> Result<Reply, ReplyError>;
+
+    /// Reads no more of a whole answer than its usage and why it ended. `None` where it is not certainly an ordinary
+    /// answer: whether it is a strange one or an error, only [`parse_reply`](Self::parse_reply) can tell.
+    fn glance_at_reply(&self, answer: &Document) -> Option<Tapped>;
 
     /// Writes a whole answer for a caller of this dialect.
     fn render_reply(&self, reply: &Reply, options: &ReplyOptions) -> Bytes;

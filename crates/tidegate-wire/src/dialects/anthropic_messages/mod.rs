@@ -33,6 +33,8 @@ use super::{
     CallerError, Codec, Conversation, PathFacts, ProviderError, RenderedRequest, Reply, ReplyError,
     ReplyOptions, RequestError, RequestOptions, StreamDecoder, StreamEncoder,
 };
+use crate::json::Document;
+use crate::tap::Tapped;
 
 /// The dialect.
 #[derive(Debug)]
@@ -49,6 +51,10 @@ impl Codec for AnthropicMessages {
 
     fn parse_reply(&self, body: &[u8]) -> Result<Reply, ReplyError> {
         reply::parse_reply(body)
+    }
+
+    fn glance_at_reply(&self, answer: &Document) -> Option<Tapped> {
+        reply::glance(answer)
     }
 
     fn render_reply(&self, reply: &Reply, options: &ReplyOptions) -> Bytes {

@@ -12,7 +12,9 @@ use super::types::{Block, Without};
 use super::usage::{UsageReader, WireUsage};
 use crate::carry::{Carried, Signature, attach_to_id};
 use crate::conversation::{Citation, Content, Media, MediaKind, Part, Rest};
+use crate::json::{self, Document, Kind};
 use crate::reply::{Choice, Finish, FinishReason, Reply};
+use crate::tap::Tapped;
 use crate::{Dialect, ReplyError, ReplyOptions, RequestError};
 
 /// Stands for "some other dialect" in a wrapped field that only has to say that its block is not Anthropic's own.
@@ -27,6 +29,27 @@ pub(super) fn parse_reply(body: &[u8]) -> Result<Reply, ReplyError> {
         return Err(ReplyError::Provider(super::error::parse_in_band(body)));
     }
     read_reply(fields).map_err(malformed)
+}
+
+/// An ordinary answer is one whose blocks all say what they are.
+pub(super) fn glance(answer: &Document) -> Option<Tapped> {
+    let is_text = |value: json::Value<'_>| value.kind() == Kind::String;
+    let is_ordinary = answer.get("type")?.as_string()? == "message"
+        && answer.get("error").is_none()
+        && answer.get("content").is_some_and(|content| content.kind() == Kind::Array);
+    let mut blocks = answer.get("content")?.elements();
+    if !is_ordinary || !blocks.all(|block| block.get("type").is_some_and(is_text)) {
+        return None;
+    }
+    let finish = match answer.get("stop_reason") {
+        Some(word) if !word.is_null() => Some(reason_of(&word.as_string()?)),
+        _ => None,
+    };
+    let mut usage = UsageReader::default();
+    if let Some(counts) = answer.get("usage") {
+        usage.read(&counts.deserialize().ok()?);
+    }
+    Some(Tapped { usage: usage.total(), finish })
 }
 
 fn read_reply(mut fields: Fields<'_>) -> Result<Reply, RequestError> {

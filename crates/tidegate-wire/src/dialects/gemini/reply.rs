@@ -14,8 +14,10 @@ use super::{HERE, citations, finish, parts, time, usage};
 use crate::carry::{Carried, CarriedReasoning, attach_to_id};
 use crate::conversation::{Content, Part, Rest, ToolCall};
 use crate::event::Assembler;
+use crate::json::{Document, Kind};
 use crate::reply::{Choice, Reply, TokenLogprob};
-use crate::{ReplyError, ReplyOptions};
+use crate::tap::Tapped;
+use crate::{ReplyError, ReplyOptions, Usage};
 
 pub(super) fn parse_reply(body: &[u8]) -> Result<Reply, ReplyError> {
     let mut reader = Reader::default();
@@ -33,6 +35,26 @@ pub(super) fn parse_reply(body: &[u8]) -> Result<Reply, ReplyError> {
         return Err(ReplyError::Malformed { dialect: HERE, detail });
     }
     Ok(reply)
+}
+
+/// An ordinary answer is one candidate that says something and calls nothing.
+pub(super) fn glance(answer: &Document) -> Option<Tapped> {
+    let mut candidates = answer.get("candidates")?.elements();
+    let candidate = candidates.next()?;
+    let mut said = candidate.get("content")?.get("parts")?.elements();
+    let is_ordinary = candidates.next().is_none()
+        && answer.get("error").is_none()
+        && answer.get("promptFeedback").is_none()
+        && said.all(|part| part.kind() == Kind::Object && part.get("functionCall").is_none());
+    let word = candidate.get("finishReason")?.as_string()?;
+    if !is_ordinary || word.is_empty() {
+        return None;
+    }
+    let usage = match answer.get("usageMetadata") {
+        Some(metadata) => usage::read(&metadata.deserialize().ok()?).unwrap_or_default(),
+        None => Usage::default(),
+    };
+    Some(Tapped { usage, finish: Some(finish::read(&word, false).reason) })
 }
 
 pub(super) fn render_reply(reply: &Reply, options: &ReplyOptions) -> Bytes {

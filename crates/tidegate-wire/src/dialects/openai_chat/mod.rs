@@ -31,7 +31,9 @@ use super::{
 };
 use crate::conversation::Conversation;
 use crate::failure::{CallerError, ProviderError};
+use crate::json::Document;
 use crate::reply::Reply;
+use crate::tap::Tapped;
 
 const HERE: Dialect = Dialect::OpenAiChat;
 
@@ -54,6 +56,10 @@ impl Codec for OpenAiChat {
 
     fn parse_reply(&self, body: &[u8]) -> Result<Reply, ReplyError> {
         reply::parse_reply(body)
+    }
+
+    fn glance_at_reply(&self, answer: &Document) -> Option<Tapped> {
+        reply::glance(answer)
     }
 
     fn render_reply(&self, reply: &Reply, options: &ReplyOptions) -> Bytes {

@@ -20,8 +20,10 @@ use super::usage::{leftovers, parse_usage, render_usage};
 use crate::carry::{Carried, CarriedReasoning, Signature, attach_to_id};
 use crate::conversation::{Citation, Content, MediaKind, Part, Rest};
 use crate::failure::ProviderError;
+use crate::json::{self, Document, Kind};
 use crate::reply::{Choice, FinishReason, Reply, TokenLogprob};
-use crate::{ReplyError, ReplyOptions, RequestError, TargetTraits};
+use crate::tap::Tapped;
+use crate::{ReplyError, ReplyOptions, RequestError, TargetTraits, Usage};
 
 /// Fields of an answer's `rest` that are written inside other objects.
 const WRITTEN_ELSEWHERE: &[&str] = &["usage"];
@@ -40,6 +42,29 @@ pub(super) fn parse_reply(body: &[u8]) -> Result<Reply, ReplyError> {
         Mistake::Request(error) => malformed(error),
         Mistake::Provider(error) => ReplyError::Provider(error),
     })
+}
+
+/// An ordinary answer is one choice that says something in words.
+pub(super) fn glance(answer: &Document) -> Option<Tapped> {
+    let is_absent = |value: Option<json::Value<'_>>| value.is_none_or(json::Value::is_null);
+    let mut choices = answer.get("choices")?.elements();
+    let choice = choices.next()?;
+    let message = choice.get("message")?;
+    let is_ordinary = choices.next().is_none()
+        && is_absent(answer.get("error"))
+        && is_absent(choice.get("error"))
+        && message.get("content").is_some_and(|content| content.kind() == Kind::String)
+        && is_absent(message.get("tool_calls"))
+        && is_absent(message.get("function_call"));
+    let word = choice.get("finish_reason")?.as_string()?;
+    if !is_ordinary || failure_of(&word).is_some() {
+        return None;
+    }
+    let usage = match answer.get("usage") {
+        Some(usage) => parse_usage(&usage.deserialize().ok()?).unwrap_or_default(),
+        None => Usage::default(),
+    };
+    Some(Tapped { usage, finish: Some(parse_finish(&word, false).reason) })
 }
 
 /// What may be wrong inside an answer.
