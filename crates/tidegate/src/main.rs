@@ -31,6 +31,7 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    keep_pages_small();
     let arguments = match cli::Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return failure::show_usage(&error),
@@ -39,4 +40,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.show(),
     }
+}
+
+/// A huge page is 2 MB of memory from the first byte on: an idle gateway took 13 MB of them for 3 MB of data. The allocator
+/// is built not to ask for them; this is for systems that give them unasked. Where it is refused, more memory is used.
+fn keep_pages_small() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
