@@ -20,11 +20,14 @@ mod naive;
 mod naive_anthropic;
 mod naive_gemini;
 mod naive_openai;
+mod naive_openai_stream;
+mod next_turn;
 mod pass_through;
 mod reasons;
 mod report;
 mod requests;
-mod rules;
+mod rules_of_answers;
+mod rules_of_requests;
 
 use report::Report;
 
@@ -43,6 +46,7 @@ fn everything_recorded_survives_translation_or_is_listed_with_the_reason() {
     for exchange in &corpus.exchanges {
         requests::check(exchange, &mut report);
         answers::check(exchange, &mut report);
+        next_turn::check(exchange, &mut report);
     }
     report.check();
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 use tidegate_wire::Dialect;
 
-use crate::{naive_anthropic, naive_gemini, naive_openai};
+use crate::{naive_anthropic, naive_gemini, naive_openai, naive_openai_stream};
 
 /// One thing said, shown, called or answered.
 #[derive(Debug, Clone, PartialEq)]
@@ -151,7 +151,7 @@ pub(crate) fn stream(dialect: Dialect, bytes: &[u8]) -> Reply {
         .map(|data| serde_json::from_str(data).unwrap_or_else(|error| panic!("{error}: {data}")))
         .collect();
     match dialect {
-        Dialect::OpenAiChat => naive_openai::reply(&naive_openai::put_together(&frames)),
+        Dialect::OpenAiChat => naive_openai::reply(&naive_openai_stream::put_together(&frames)),
         Dialect::AnthropicMessages => naive_anthropic::reply(&naive_anthropic::put_together(&frames)),
         Dialect::Gemini => naive_gemini::reply(&naive_gemini::put_together(&frames)),
     }

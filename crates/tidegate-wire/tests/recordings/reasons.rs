@@ -3,7 +3,8 @@
 use tidegate_wire::Dialect;
 
 use crate::report::Direction;
-use crate::rules::RULES;
+use crate::rules_of_answers::ANSWERS;
+use crate::rules_of_requests::REQUESTS;
 
 /// What becomes of a thing that does not come back as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +20,6 @@ pub(crate) enum Fate {
 }
 
 pub(crate) struct Rule {
-    /// `request`, or nothing for all answers, whole and streamed.
-    pub(crate) is_request: bool,
     pub(crate) from: Option<Dialect>,
     pub(crate) to: Option<Dialect>,
     /// What it is about; `*` stands for anything.
@@ -31,9 +30,9 @@ pub(crate) struct Rule {
 
 /// The first rule about a thing.
 pub(crate) fn of(direction: Direction, thing: &str) -> Option<&'static Rule> {
-    RULES.iter().find(|rule| {
-        rule.is_request == (direction.kind == "request")
-            && rule.from.is_none_or(|from| from == direction.from)
+    let rules = if direction.kind == "request" { REQUESTS } else { ANSWERS };
+    rules.iter().find(|rule| {
+        rule.from.is_none_or(|from| from == direction.from)
             && rule.to.is_none_or(|to| to == direction.to)
             && rule.things.iter().any(|pattern| fits(pattern, thing))
     })

@@ -37,6 +37,7 @@ struct Tally {
 
 pub(crate) struct Report {
     head: String,
+    left_out: Vec<String>,
     tallies: BTreeMap<Direction, Tally>,
     unexplained: Vec<String>,
 }
@@ -56,7 +57,8 @@ impl Report {
             count(|answer| matches!(answer, Answer::Refused(..))),
             corpus.left_out.len(),
         );
-        Self { head, tallies: BTreeMap::new(), unexplained: Vec::new() }
+        let left_out = corpus.left_out.clone();
+        Self { head, left_out, tallies: BTreeMap::new(), unexplained: Vec::new() }
     }
 
     /// Takes note of one exchange carried there and back.
@@ -69,6 +71,7 @@ impl Report {
                     .push(format!("{kind} {from} → {to}: {} {exchange}: {}", loss.thing, loss.detail));
                 continue;
             };
+            let loss = without_name(loss);
             let tally = self.tallies.entry(direction).or_default();
             if matches!(rule.fate, Fate::Added | Fate::Own) {
                 *tally.counted.entry((loss.thing, rule.reason)).or_default() += 1;
@@ -96,7 +99,7 @@ impl Report {
             self.unexplained.len(),
             self.unexplained.join("\n")
         );
-        let mut text = self.head;
+        let mut text = self.head.clone();
         let directions = self.tallies.len();
         let carried: usize = self.tallies.values().map(|tally| tally.carried).sum();
         let whole: usize = self.tallies.values().map(|tally| tally.whole).sum();
@@ -128,6 +131,10 @@ impl Report {
                 }
             }
         }
+        writeln!(text, "\n== Left out, since it is in another dialect or no conversation").unwrap();
+        for file in &self.left_out {
+            writeln!(text, "    {file}").unwrap();
+        }
         insta::with_settings!({
             snapshot_path => ".",
             prepend_module_to_snapshot => false,
@@ -136,4 +143,17 @@ impl Report {
             insta::assert_snapshot!("losses", text);
         });
     }
+}
+
+/// A tool's name is a detail: `tools.f.strict` is `tools.*.strict` of `f`.
+fn without_name(loss: Loss) -> Loss {
+    let Loss { thing, detail } = loss;
+    let Some((before, name, field)) = thing.split_once("tools.").and_then(|(before, rest)| {
+        let (name, field) = rest.split_once('.').filter(|_| !rest.starts_with('{'))?;
+        Some((before, name, field))
+    }) else {
+        let thing = if thing.contains("tools.{") { "tools".to_owned() } else { thing };
+        return Loss { thing, detail };
+    };
+    Loss { thing: format!("{before}tools.*.{field}"), detail: format!("{name}: {detail}") }
 }
