@@ -191,8 +191,15 @@ fn effort_and_budget_become_what_the_model_takes() {
         let traits = TargetTraits { thinking: style, ..TargetTraits::default() };
         let options = RequestOptions { model, stream: false, traits: &traits };
         let rendered = codec().render_request(&asking(request.clone()), &options);
-        let body: Value = serde_json::from_slice(&rendered.body).unwrap();
-        assert_eq!(body["generationConfig"]["thinkingConfig"], expected, "{request:?} {model}");
+        let mut body: Value = serde_json::from_slice(&rendered.body).unwrap();
+        let config = &mut body["generationConfig"]["thinkingConfig"];
+        let shows_thoughts = config.as_object_mut().and_then(|config| config.remove("includeThoughts"));
+        let is_off = request.enabled == Some(false) || style == ThinkingStyle::None;
+        // Callers of OpenAI's dialect have no field to ask for the text; they get it with the reasoning.
+        assert_eq!(shows_thoughts, (!is_off).then_some(Value::Bool(true)), "{request:?} {model}");
+        let config =
+            if config.as_object().is_some_and(serde_json::Map::is_empty) { &Value::Null } else { &*config };
+        assert_eq!(*config, expected, "{request:?} {model}");
         assert_eq!(!rendered.losses.is_empty(), is_lost, "{request:?} {model}");
     }
 }

@@ -96,8 +96,9 @@ fn as_it_was(reasoning: &ReasoningRequest, rest: Rest) -> ThinkingConfig {
     }
 }
 
-/// Whoever asks Anthropic for thinking gets its text without asking for that too; here it has to be asked for.
+/// Callers of the other dialects get the text of the reasoning that they ask for without asking for that too (Anthropic's
+/// own way, and what OpenAI-compatible servers do with `reasoning_content`); here it has to be asked for.
 fn include_thoughts(reasoning: &ReasoningRequest, is_off: bool, origin: Dialect) -> Option<bool> {
-    let wants_by_habit = origin == Dialect::AnthropicMessages && !is_off;
+    let wants_by_habit = origin != Dialect::Gemini && !is_off;
     reasoning.include_text.or(wants_by_habit.then_some(true)).filter(|wants| *wants || !is_off)
 }
