@@ -187,6 +187,13 @@ pub(crate) const REQUESTS: &[Rule] = &[
     ),
     request(
         Some(OPENAI),
+        Some(GEMINI),
+        Added,
+        &["made up: reasoning.exclude"],
+        "the text of the reasoning has to be asked for there",
+    ),
+    request(
+        Some(OPENAI),
         Some(ANTHROPIC),
         Added,
         &["made up: reasoning.*"],
