@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::options::ServeOptions;
+use super::stall::StallGuard;
 
 /// A request's head may have this many bytes; SDKs send one to three kilobytes, cookies and tags included.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -45,6 +46,7 @@ pub(super) struct Protocols {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     head_timeout: Duration,
+    stall_timeout: Duration,
 }
 
 impl Protocols {
@@ -62,7 +64,7 @@ impl Protocols {
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
             .keep_alive_interval(PING_EVERY);
-        Self { http1, http2, head_timeout: options.head_timeout }
+        Self { http1, http2, head_timeout: options.head_timeout, stall_timeout: options.stall_timeout }
     }
 }
 
@@ -91,7 +93,7 @@ pub(super) async fn serve_connection<S, B>(
         spoken = tokio::time::timeout(protocols.head_timeout, spoken(&socket)) => spoken,
         () = &mut draining => return,
     };
-    let socket = TokioIo::new(socket);
+    let socket = TokioIo::new(StallGuard::new(socket, protocols.stall_timeout));
     let ended = match spoken {
         Ok(Ok(Spoken::Http1)) => {
             let mut connection = pin!(protocols.http1.serve_connection(socket, service));

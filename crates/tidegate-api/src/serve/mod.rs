@@ -7,12 +7,14 @@
 //! - `accept`: takes connections and spreads them; stops on shutdown
 //! - `worker`: a thread, its runtime and its connections; drains them
 //! - `connection`: HTTP/1.1 or HTTP/2 on one connection
+//! - `stall`: breaks connections whose callers take nothing any more
 //! - `options`: the limits, each with its reason
 
 mod accept;
 mod connection;
 mod error;
 mod options;
+mod stall;
 mod worker;
 
 pub use accept::serve;

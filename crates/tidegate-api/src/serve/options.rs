@@ -25,6 +25,9 @@ pub struct ServeOptions {
     /// How long a connection may take for a request's head, idle time before it included. Clients keep connections
     /// for reuse, load balancers often for 60 seconds; a connection that trickles its head is closed after it.
     pub head_timeout: Duration,
+    /// How long a caller may take nothing of its answer before its connection is broken. What the system keeps for it
+    /// comes on top, so that it is a long pause indeed.
+    pub stall_timeout: Duration,
     /// Connections open at once; further ones wait unaccepted.
     pub max_connections: usize,
 }
@@ -35,6 +38,7 @@ impl Default for ServeOptions {
             workers: std::thread::available_parallelism().map_or(1, NonZero::get),
             drain: Duration::from_secs(30),
             head_timeout: Duration::from_secs(75),
+            stall_timeout: Duration::from_secs(120),
             max_connections: connections_that_fit(),
         }
     }

@@ -48,6 +48,21 @@ impl Drop for Guard {
     }
 }
 
+/// More than the system keeps for a caller who does not read.
+struct Large(Vec<u8>, Arc<Seen>);
+
+impl AsRef<[u8]> for Large {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Large {
+    fn drop(&mut self) {
+        self.1.dropped.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 async fn answer(
     seen: Arc<Seen>,
     worker: usize,
@@ -60,6 +75,11 @@ async fn answer(
         seen.bell.notified().await;
     }
     guard.1 = true;
+    if request.uri().path() == "/large" {
+        // The body holds the guard's place: it is dropped when the answer is given up.
+        let body = Bytes::from_owner(Large(vec![b'x'; 64 * 1024 * 1024], seen));
+        return Ok(Response::new(Full::from(body)));
+    }
     Ok(Response::new(Full::from("hello")))
 }
 
@@ -96,7 +116,13 @@ impl Server {
 }
 
 fn options() -> ServeOptions {
-    ServeOptions { workers: 2, drain: PATIENCE, head_timeout: PATIENCE, max_connections: 100 }
+    ServeOptions {
+        workers: 2,
+        drain: PATIENCE,
+        head_timeout: PATIENCE,
+        stall_timeout: PATIENCE,
+        max_connections: 100,
+    }
 }
 
 async fn ask(socket: &mut TcpStream, path: &str) {
@@ -243,4 +269,13 @@ async fn connections_beyond_the_limit_wait_for_their_turn() {
     assert!(early.is_err(), "it is served though there is no room");
     drop(first);
     assert!(read_answer(&mut second).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_caller_who_takes_nothing_of_an_answer_does_not_keep_it_for_ever() {
+    let server = Server::start(ServeOptions { stall_timeout: Duration::from_millis(200), ..options() });
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    ask(&mut socket, "/large").await;
+    server.until("the answer is given up", |seen| seen.dropped.load(Ordering::SeqCst) == 1).await;
+    drop(socket);
 }
