@@ -84,7 +84,7 @@ pub enum Step {
     },
     /// Nobody is left to ask.
     GiveUp {
-        /// When the first of those that only rest would be ready, where that is after the deadline.
+        /// When the first of those that only rest would be ready: after the deadline, or too late for another try.
         cooling_until: Option<Moment>,
     },
 }
@@ -159,7 +159,11 @@ impl Course {
         }
         if rule.same_target == SameTarget::WhenProviderSays && has_tries_left {
             let rest = failure.retry_after.unwrap_or_else(|| state.facts.backoff.wait(state.tries, 1.0));
-            state.rests_until = Some(now + rest);
+            // With several keys, the one that is free first.
+            state.rests_until = Some(match readiness(self.current) {
+                Readiness::Cooling { until } => until,
+                Readiness::Ready | Readiness::Out { .. } => now.saturating_add(rest),
+            });
         }
         match rule.next_target {
             NextTarget::No => return Step::GiveUp { cooling_until: None },
@@ -167,7 +171,8 @@ impl Course {
                 return Step::GiveUp { cooling_until: None };
             }
             NextTarget::OtherKeyFirst if failure.is_other_key_ready => {
-                state.rests_until = None;
+                // A target's tries are not used up by its keys.
+                state.tries = state.tries.saturating_sub(1);
                 return self.try_candidate(self.current, Duration::ZERO, false, false);
             }
             NextTarget::LargerWindow => {
@@ -217,7 +222,12 @@ impl Course {
         if let Some((_, index)) = least_bad {
             return self.try_candidate(index, Duration::ZERO, false, false);
         }
-        Step::GiveUp { cooling_until: soonest.map(|(until, _)| until) }
+        let resting = self.candidates.iter().enumerate().filter(|(_, state)| !state.is_ruled_out);
+        let resting = resting.filter_map(|(index, _)| match readiness(index) {
+            Readiness::Cooling { until } => Some(until),
+            Readiness::Ready | Readiness::Out { .. } => None,
+        });
+        Step::GiveUp { cooling_until: soonest.map(|(until, _)| until).or_else(|| resting.min()) }
     }
 
     fn try_candidate(&mut self, candidate: usize, after: Duration, is_fresh: bool, is_retry: bool) -> Step {
@@ -341,6 +351,26 @@ mod tests {
         assert_eq!(step, attempt(0, 7_000, false, true));
         let step = course.after_failure(limited(90), Moment::ZERO, 0.5, |_| Readiness::Ready);
         assert_eq!(step, Step::GiveUp { cooling_until: Some(Moment::from_secs(90)) });
+    }
+
+    #[test]
+    fn of_several_keys_that_are_limited_the_one_that_is_free_first_is_waited_for() {
+        let limited = |seconds, is_other_key_ready| FailureFacts {
+            kind: FailureKind::RateLimited,
+            retry_after: Some(Duration::from_secs(seconds)),
+            was_sent_again: false,
+            is_other_key_ready,
+            is_retry_allowed: true,
+        };
+        let cooling = |_| Readiness::Cooling { until: Moment::from_secs(2) };
+        let mut course = course(&[None], 2);
+        course.begin(Moment::ZERO, |_| Readiness::Ready);
+        let step = course.after_failure(limited(2, true), Moment::ZERO, 0.5, |_| Readiness::Ready);
+        assert_eq!(step, attempt(0, 0, false, false), "the other key is free");
+        let step = course.after_failure(limited(50, false), Moment::ZERO, 0.5, cooling);
+        assert_eq!(step, attempt(0, 2_000, false, true), "the first key is free again in two seconds");
+        let step = course.after_failure(limited(50, false), Moment::ZERO, 0.5, cooling);
+        assert_eq!(step, Step::GiveUp { cooling_until: Some(Moment::from_secs(2)) });
     }
 
     #[test]
