@@ -7,6 +7,9 @@ use crate::conversation::{Conversation, Role};
 /// The most fields listed; the rest is counted. A header has to hold them.
 const MAX_LISTED: usize = 64;
 
+/// The longest path that is listed; names in it may come from the caller and be of any length.
+const MAX_PATH_BYTES: usize = 256;
+
 /// The fields that were lost on the way from one dialect to another, by the path they had in the caller's request
 /// (`seed`, `messages[2].content[0].image_url.detail`), each once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,7 +26,11 @@ impl Losses {
 
     /// Notes that a field was lost.
     pub fn push(&mut self, field: impl Into<Cow<'static, str>>) {
-        let field = field.into();
+        let mut field = field.into();
+        if field.len() > MAX_PATH_BYTES {
+            let end = (0..=MAX_PATH_BYTES).rev().find(|&end| field.is_char_boundary(end));
+            field.to_mut().truncate(end.unwrap_or(0));
+        }
         if self.fields.contains(&field) {
             return;
         }
@@ -158,5 +165,21 @@ impl Field {
             (Self::ToolChoice, _) => "tool_choice",
             (Self::CacheMarker, _) => "cache_control",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_callers_are_listed_up_to_a_length_and_each_once() {
+        let mut losses = Losses::new();
+        let long = "é".repeat(1_000_000);
+        losses.push(long.clone());
+        losses.push(long);
+        losses.push("seed");
+        let lengths: Vec<usize> = losses.fields().map(str::len).collect();
+        assert_eq!(lengths, [MAX_PATH_BYTES, 4]);
     }
 }
