@@ -17,13 +17,21 @@ pub(super) struct Framing(State);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Length { left: u64 },
+    Length {
+        left: u64,
+    },
     ChunkSize,
-    ChunkData { left: u64 },
+    ChunkData {
+        left: u64,
+    },
     ChunkEnd,
-    Trailer { seen: usize },
+    Trailer {
+        seen: usize,
+    },
     UntilClose,
     Ended,
+    /// What breaks the rules was found behind data, which went out first.
+    Broken(&'static str),
 }
 
 impl Framing {
@@ -74,7 +82,10 @@ impl Framing {
             State::UntilClose => buffer.split(),
             _ => return Ok(None),
         };
-        self.skip_to_data(buffer)?;
+        match self.skip_to_data(buffer) {
+            Err(BodyError::Chunks(rule)) if !data.is_empty() => self.0 = State::Broken(rule),
+            outcome => outcome?,
+        }
         Ok((!data.is_empty()).then(|| data.freeze()))
     }
 
@@ -103,6 +114,7 @@ impl Framing {
                     let Some(line) = line(buffer, MAX_TRAILER_BYTES - seen)? else { return Ok(()) };
                     if line.is_empty() { State::Ended } else { State::Trailer { seen: seen + line.len() } }
                 }
+                State::Broken(rule) => return Err(BodyError::Chunks(rule)),
                 State::Length { .. } | State::ChunkData { .. } | State::UntilClose | State::Ended => {
                     return Ok(());
                 }
@@ -185,6 +197,15 @@ mod tests {
         let mut buffer = BytesMut::from(&b"5\r\nhello\r\n0\r\n\r\n"[..]);
         assert_eq!(framing.take(&mut buffer).unwrap().unwrap(), "hello");
         assert!(framing.has_ended());
+    }
+
+    #[test]
+    fn data_before_what_breaks_the_rules_is_handed_on_first() {
+        let mut framing = Framing::chunked();
+        let mut buffer = BytesMut::from(&b"5\r\nhello\r\nbroken\r\n5\r\nhello\r\n"[..]);
+        assert_eq!(framing.take(&mut buffer).unwrap().unwrap(), "hello");
+        assert!(framing.take(&mut buffer).is_err());
+        assert!(framing.take(&mut buffer).is_err(), "nothing behind it is read");
     }
 
     #[test]
