@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -28,10 +29,14 @@ pub(crate) async fn handle(
 /// A request to one of Gemini's methods: `models/{model}:{method}`.
 pub(crate) async fn handle_gemini(
     State(worker): State<Worker>,
-    Path(model_and_method): Path<String>,
+    model_and_method: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
     let dialect = Dialect::Gemini;
+    let Ok(Path(model_and_method)) = model_and_method else {
+        let error = GatewayError::bad_request("The model's name in the path is not valid UTF-8.");
+        return error::respond(dialect, CallId::now(), &Refusal { error, attempts: 0 });
+    };
     let (model, method) = model_and_method.rsplit_once(':').unwrap_or((&model_and_method, ""));
     let (operation, stream) = match method {
         "generateContent" => (Operation::Chat, false),

@@ -2,7 +2,7 @@
 //!
 //! Everything here is shared by all workers: atomics, and one short lock for a breaker, never held across an await.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -78,6 +78,7 @@ impl KeyHealth {
 pub(crate) struct TargetHealth {
     breaker: Mutex<Breaker>,
     out_until: SharedMoment,
+    has_answered: AtomicBool,
 }
 
 impl Default for TargetHealth {
@@ -85,6 +86,7 @@ impl Default for TargetHealth {
         Self {
             breaker: Mutex::new(Breaker::new(BreakerSettings::default())),
             out_until: SharedMoment::default(),
+            has_answered: AtomicBool::new(false),
         }
     }
 }
@@ -109,7 +111,18 @@ impl TargetHealth {
 
     pub(crate) fn succeed(&self, now: Moment) {
         self.out_until.clear();
+        self.has_answered.store(true, Ordering::Relaxed);
         self.breaker().succeed(now);
+    }
+
+    /// Whether it ever did, which a made-up name does not.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.has_answered.load(Ordering::Relaxed)
+    }
+
+    /// The configuration was read anew: a model that was missing may have been deployed. The breaker keeps what it knows.
+    pub(crate) fn readmit(&self) {
+        self.out_until.clear();
     }
 
     pub(crate) fn fail(&self, now: Moment) {

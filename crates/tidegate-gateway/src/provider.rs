@@ -2,6 +2,7 @@
 //! [`crate::snapshot`], read by `plan` and `attempt`.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -16,9 +17,12 @@ use crate::plan;
 use crate::series::TargetSeries;
 use crate::upstream::Endpoint;
 
-/// The most targets of one provider whose health and figures are kept apart. Names come from callers; beyond this they
-/// share one place, so that made-up names cannot fill the memory.
+/// The most targets of one provider that are remembered, and the most model names that get figures of their own. Names
+/// come from callers: made-up ones make room, and figures of further ones are counted together.
 const MAX_TARGETS: usize = 2_048;
+
+/// Shorter than this, what stands in the place of a secret is none, and may be part of any word.
+const LEAST_SECRET: usize = 8;
 
 /// Why a provider cannot be made ready.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +68,10 @@ pub(crate) struct Provider {
     /// Its keys; one without a secret where none is needed.
     pub(crate) keys: Vec<Key>,
     targets: RwLock<HashMap<Arc<str>, Arc<Target>>>,
+    /// How targets were doing before the last reload.
+    health_before: HashMap<Arc<str>, Arc<TargetHealth>>,
+    /// How many names have got figures of their own.
+    named: AtomicUsize,
 }
 
 /// One dialect of a provider.
@@ -110,13 +118,13 @@ pub(crate) struct Target {
     pub(crate) traits: TargetTraits,
     /// What it costs, where known, and the same as the ledger keeps it.
     pub(crate) prices: Option<(Prices, Text)>,
-    pub(crate) health: TargetHealth,
+    pub(crate) health: Arc<TargetHealth>,
     pub(crate) series: TargetSeries,
 }
 
 impl Provider {
-    /// Makes a configured provider ready. Health is taken over from the provider of the same name before a reload,
-    /// for keys that stayed.
+    /// Makes a configured provider ready. Health is taken over from the provider of the same name before a reload, for
+    /// keys that stayed and, at the same address, for targets.
     pub(crate) fn build(
         configured: &tidegate_config::Provider,
         catalog: &Catalog,
@@ -145,14 +153,15 @@ impl Provider {
             );
             let fixed = door.headers.iter().map(|(header, value)| (&**header, &**value));
             let own = configured.headers.iter().map(|(header, value)| (header.as_str(), value.expose()));
-            for (header, value) in fixed.chain(own) {
+            let fixed = fixed.map(|(header, value)| (header, value, false));
+            for (header, value, is_secret) in fixed.chain(own.map(|(header, value)| (header, value, true))) {
                 let wrong = || ProviderError::Header {
                     provider: name.clone(),
                     what: format!("the header `{header}`"),
                 };
                 let header = HeaderName::try_from(header).map_err(|_error| wrong())?;
                 let mut value = HeaderValue::from_str(value).map_err(|_error| wrong())?;
-                value.set_sensitive(true);
+                value.set_sensitive(is_secret);
                 headers.insert(header, value);
             }
             doors.push(Door {
@@ -164,13 +173,55 @@ impl Provider {
             });
         }
         let keys = build_keys(configured, &doors, before)?;
-        Ok(Self {
+        let mut provider = Self {
             name: configured.name.as_str().into(),
             kind: configured.kind.as_str().into(),
             doors,
             keys,
             targets: RwLock::default(),
-        })
+            health_before: HashMap::new(),
+            named: AtomicUsize::new(0),
+        };
+        if let Some(before) = before {
+            provider.take_over(before);
+        }
+        Ok(provider)
+    }
+
+    fn take_over(&mut self, before: &Self) {
+        self.named = AtomicUsize::new(before.named.load(Ordering::Relaxed));
+        let address =
+            |provider: &Self| provider.doors.first().map(|door| (door.dialect, door.endpoint.to_string()));
+        if address(self) != address(before) {
+            return;
+        }
+        let targets = before.targets.read().unwrap_or_else(PoisonError::into_inner);
+        let used = targets.iter().map(|(model, target)| (model, &target.health));
+        let unused = before.health_before.iter().filter(|(model, _)| !targets.contains_key(*model));
+        self.health_before = used
+            .chain(unused)
+            .take(MAX_TARGETS)
+            .map(|(model, health)| (Arc::clone(model), Arc::clone(health)))
+            .collect();
+        for health in self.health_before.values() {
+            health.readmit();
+        }
+    }
+
+    /// Takes the provider's secrets out of a text that a caller will see: providers quote what they refuse.
+    pub(crate) fn conceal(&self, text: &mut String) {
+        let own_headers = self.doors.iter().flat_map(|door| door.headers.values());
+        let own_headers = own_headers.filter(|value| value.is_sensitive()).map(HeaderValue::as_bytes);
+        let keys = self.keys.iter().flat_map(|key| key.values.iter().flatten().zip(&self.doors));
+        let keys = keys.map(|(value, door)| {
+            let value = value.as_bytes();
+            value.strip_prefix(door.auth_prefix.as_bytes()).unwrap_or(value)
+        });
+        for secret in keys.chain(own_headers).filter_map(|secret| std::str::from_utf8(secret).ok()) {
+            if secret.len() >= LEAST_SECRET && text.contains(secret) {
+                *text = text.replace(secret, "***");
+            }
+        }
     }
 
     /// The door for a caller of this dialect: the one that speaks it, else the main one.
@@ -184,13 +235,22 @@ impl Provider {
         if let Some(target) = targets.get(model) {
             return Arc::clone(target);
         }
-        let is_full = targets.len() >= MAX_TARGETS;
         drop(targets);
-        if is_full {
-            return Arc::new(self.build_target(model, catalog, settings, "other"));
-        }
-        let target = Arc::new(self.build_target(model, catalog, settings, model));
+        let has_figures = self
+            .named
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |named| {
+                (named < MAX_TARGETS).then_some(named + 1)
+            })
+            .is_ok();
+        let series_model = if has_figures { model } else { "other" };
+        let target = Arc::new(self.build_target(model, catalog, settings, series_model));
         let mut targets = self.targets.write().unwrap_or_else(PoisonError::into_inner);
+        if targets.len() >= MAX_TARGETS {
+            targets.retain(|_, known| known.health.has_answered() || Arc::strong_count(known) > 1);
+        }
+        if targets.len() >= MAX_TARGETS {
+            return target;
+        }
         Arc::clone(targets.entry(model.into()).or_insert(target))
     }
 
@@ -258,7 +318,7 @@ impl Provider {
             window: facts.and_then(|facts| facts.context_window).map(u64::from),
             traits: catalog.target_traits(&self.kind, model),
             prices,
-            health: TargetHealth::default(),
+            health: self.health_before.get(model).cloned().unwrap_or_default(),
             series: TargetSeries::new(&self.name, series_model),
             model: model.into(),
             label,
@@ -316,4 +376,73 @@ fn fingerprint(secret: &str) -> u64 {
     use std::sync::LazyLock;
     static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     STATE.hash_one(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn provider(base_url: &str, before: Option<&Provider>) -> Provider {
+        let configured = tidegate_config::Provider {
+            name: "house".into(),
+            kind: "openai-compatible".into(),
+            base_url: base_url.into(),
+            keys: Vec::new(),
+            headers: std::iter::empty().collect(),
+            timeouts: tidegate_config::Timeouts::default(),
+        };
+        Provider::build(&configured, Catalog::builtin(), before).unwrap()
+    }
+
+    fn target(provider: &Provider, settings: &Settings, model: &str) -> Arc<Target> {
+        provider.target(model, Catalog::builtin(), settings)
+    }
+
+    #[test]
+    fn made_up_names_neither_fill_the_memory_nor_push_out_a_model_that_answers() {
+        let settings = settings();
+        let provider = provider("http://127.0.0.1:1/v1", None);
+        let real = target(&provider, &settings, "real");
+        real.health.succeed(Moment::from_secs(1));
+        drop(real);
+        for number in 0..3 * MAX_TARGETS {
+            target(&provider, &settings, &format!("made-up-{number}"));
+        }
+        let known = provider.targets.read().unwrap();
+        assert!(known.len() <= MAX_TARGETS && known.contains_key("real"), "{}", known.len());
+        drop(known);
+        let late = target(&provider, &settings, "late");
+        assert!(Arc::ptr_eq(&late, &target(&provider, &settings, "late")), "a later model is remembered");
+    }
+
+    #[test]
+    fn a_reload_keeps_a_targets_breaker_at_the_same_address_only_and_lets_it_in_again() {
+        let settings = settings();
+        let now = Moment::from_secs(1);
+        let before = provider("http://127.0.0.1:1/v1", None);
+        for _ in 0..5 {
+            target(&before, &settings, "down").health.fail(now);
+        }
+        target(&before, &settings, "missing").health.put_out(now);
+        let after = provider("http://127.0.0.1:1/v1", Some(&before));
+        let twice = provider("http://127.0.0.1:1/v1", Some(&after));
+        let moved = provider("http://127.0.0.1:2/v1", Some(&before));
+        let is_ready = |provider: &Provider, model: &str| {
+            target(provider, &settings, model).health.readiness(now) == Readiness::Ready
+        };
+        assert!(!is_ready(&after, "down") && is_ready(&after, "missing"));
+        assert!(!is_ready(&twice, "down"), "also where nobody asked in between");
+        assert!(is_ready(&moved, "down"));
+    }
+
+    fn settings() -> Settings {
+        let sources = tidegate_config::Sources {
+            config: None,
+            listen: None,
+            directory: std::env::temp_dir().join("tidegate-no-such-directory"),
+            environment: tidegate_config::Environment::of_pairs([("OPENAI_API_KEY", "sk-1")]),
+            keys_exist: false,
+        };
+        tidegate_config::load(&sources).unwrap()
+    }
 }

@@ -21,6 +21,8 @@ pub struct Settlement {
     entry: LedgerEntry,
     at: Instant,
     target: Option<Arc<Target>>,
+    /// When the attempt that is under way began; its outcome is not known yet.
+    attempting_since: Option<Instant>,
     /// Time spent waiting for providers, up to the answer's first byte.
     waited: Duration,
     first_token: Option<Duration>,
@@ -42,6 +44,7 @@ impl Settlement {
             entry,
             at,
             target: None,
+            attempting_since: None,
             waited: Duration::ZERO,
             first_token: None,
         }
@@ -53,6 +56,7 @@ impl Settlement {
         self.entry.upstream_model = Some(Text::from(&target.model));
         self.entry.key_label = (!key_label.is_empty()).then(|| key_label.clone());
         self.target = Some(Arc::clone(target));
+        self.attempting_since = Some(Instant::now());
     }
 
     /// An attempt has ended, at least its part before the answer's first byte.
@@ -64,6 +68,7 @@ impl Settlement {
         duration: Duration,
     ) {
         self.waited += duration;
+        self.attempting_since = None;
         if let Some(kind) = failure {
             target.series.failure(kind);
         }
@@ -156,6 +161,10 @@ impl Drop for Settlement {
     fn drop(&mut self) {
         let duration = self.at.elapsed();
         self.entry.duration_us = micros(duration);
+        if let (Some(began), Some(target)) = (self.attempting_since.take(), self.target.clone()) {
+            // The caller hung up in the middle of it.
+            self.attempted(&target, Some(FailureKind::Cancelled), None, began.elapsed());
+        }
         if self.entry.outcome == Outcome::Cancelled {
             self.entry.failure = Some(FailureKind::Cancelled.as_str().into());
         }

@@ -104,17 +104,22 @@ impl StreamTap {
 
     /// Says that the stream has ended; returns whether the answer is complete.
     pub fn finish(&mut self) -> bool {
-        if let Some(frame) = self.last_frame.take() {
-            // It was glanced at, counted and found well-formed; an error in it would have been seen.
-            let tokens_seen = self.tokens_seen;
-            drop(self.read(&frame));
-            self.tokens_seen = tokens_seen;
-        }
+        self.catch_up();
         if self.decoder.finish(&mut self.events) {
             self.is_complete = true;
         }
         self.digest();
         self.is_complete
+    }
+
+    /// Reads what was only glanced at: Gemini's usage so far, when a stream ends or is read no further.
+    pub fn catch_up(&mut self) {
+        if let Some(frame) = self.last_frame.take() {
+            let tokens_seen = self.tokens_seen;
+            // It was glanced at, counted and found well-formed; an error in it would have been seen.
+            drop(self.read(&frame));
+            self.tokens_seen = tokens_seen;
+        }
     }
 
     /// What was seen so far.

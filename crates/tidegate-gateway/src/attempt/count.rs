@@ -5,6 +5,8 @@
 
 use tidegate_wire::conversation::{Content, Conversation, MediaSource, Part, Tool};
 
+use tokio::sync::Semaphore;
+
 use crate::error::GatewayError;
 
 /// Tokens that stand around every turn.
@@ -18,17 +20,36 @@ const PER_IMAGE: usize = 765;
 /// Documents and sounds: bytes of base64 for one token, roughly.
 const BASE64_BYTES_PER_TOKEN: usize = 60;
 
+/// Texts are counted in pieces of at most so many bytes: the tokenizer gives up on very long words, and takes some fifty
+/// times their size in memory. A word that is cut costs a token more.
+const MAX_PIECE: usize = 64 * 1024;
+/// Counts at once in the whole process; further ones wait. They share the workers' blocking threads with the resolver.
+static ROOM: Semaphore = Semaphore::const_new(4);
+
 /// Counts a conversation's input tokens, off the worker's thread: a long one takes many milliseconds.
 pub(super) async fn count_locally(conversation: &Conversation, model: &str) -> Result<u64, GatewayError> {
     let (texts, allowance) = texts_of(conversation);
     let model = model.to_owned();
+    // Never closed, so this is never an error.
+    let room = ROOM.acquire().await;
     let counted = tokio::task::spawn_blocking(move || {
+        // Held to the end of the work, which goes on when the caller hangs up.
+        let _room = room;
         let tokenizer =
             tiktoken_rs::bpe_for_model(&model).unwrap_or_else(|_unknown| tiktoken_rs::o200k_base_singleton());
-        texts.iter().map(|text| tokenizer.count_ordinary(text)).sum::<usize>()
+        texts.iter().flat_map(|text| pieces(text)).map(|piece| tokenizer.count_ordinary(piece)).sum::<usize>()
     });
     let counted = counted.await.map_err(|_panicked| GatewayError::internal("The tokenizer failed."))?;
     Ok(u64::try_from(counted + allowance).unwrap_or(u64::MAX))
+}
+
+fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let end = (0..=text.len().min(MAX_PIECE)).rev().find(|&end| text.is_char_boundary(end))?;
+        let (piece, rest) = text.split_at_checked(end).filter(|(piece, _)| !piece.is_empty())?;
+        text = rest;
+        Some(piece)
+    })
 }
 
 /// What is to be counted, and what is added for all that is not text.

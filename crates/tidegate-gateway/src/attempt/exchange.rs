@@ -47,7 +47,12 @@ pub(crate) async fn exchange(
     let label = &*planned.target.label;
     let call = translation.call;
     if call.operation == Operation::CountTokens && planned.dialect() == Dialect::OpenAiChat {
-        return count(translation, planned).await;
+        return timeout_at(deadline.into(), count(translation, planned)).await.unwrap_or_else(|_elapsed| {
+            Err(Failure {
+                is_cut_short: true,
+                ..Failure::new(FailureKind::Timeout, label, "the deadline of the call has passed")
+            })
+        });
     }
     let prepared = prepare(translation, planned, key).map_err(|error| of_request(error, label))?;
     let Some(door) = planned.provider.doors.get(planned.door) else {
@@ -57,8 +62,11 @@ pub(crate) async fn exchange(
     let now = Instant::now();
     let until = now.checked_add(patience).map_or(deadline, |until| until.min(deadline));
     let options = SendOptions { connect_timeout: planned.timeouts.connect, fresh_connection: is_fresh };
-    let late =
-        |what: &str| Failure::new(FailureKind::Timeout, label, format!("{what} within {:?}", until - now));
+    let given = until.saturating_duration_since(now);
+    let late = |what: &str| Failure {
+        is_cut_short: given < patience.min(planned.timeouts.total) / 2,
+        ..Failure::new(FailureKind::Timeout, label, format!("{what} within {given:?}"))
+    };
 
     let response =
         match timeout_at(until.into(), upstream.send(&door.endpoint, prepared.request, options)).await {

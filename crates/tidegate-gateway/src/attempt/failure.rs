@@ -8,11 +8,15 @@ use tidegate_wire::{ErrorClass, FailureKind, ProviderError, ReplyError};
 
 use crate::error::{GatewayError, Source};
 use crate::plan::{Plan, Planned};
-use crate::upstream::SendFailure;
+use crate::provider::Provider;
+use crate::upstream::{SendError, SendFailure};
 
 /// The longest wait that a provider's header can ask for; anything longer is as good as never, and absurd values must
 /// not overflow.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// The most characters of a provider's own words that are handed on.
+const MAX_WORDS: usize = 2_000;
 
 /// An attempt that failed.
 #[derive(Debug, Clone)]
@@ -30,6 +34,9 @@ pub(crate) struct Failure {
     pub(crate) target: String,
     /// Whether the provider has had the one more try on a fresh connection already.
     pub(crate) was_sent_again: bool,
+    /// The call's deadline left the target far less time than its configuration grants, so that its silence says nothing
+    /// about it. Else a caller with a deadline of a millisecond could open the breaker for everybody.
+    pub(crate) is_cut_short: bool,
 }
 
 impl Failure {
@@ -43,13 +50,19 @@ impl Failure {
             param: None,
             target: target.to_owned(),
             was_sent_again: false,
+            is_cut_short: false,
         }
     }
 
     /// No answer came.
     pub(crate) fn of_sending(failure: &SendFailure, target: &str) -> Self {
+        let kind = match failure.error {
+            // Silence, not a refusal: another try would only multiply the wait.
+            SendError::ConnectTimeout { .. } => FailureKind::Timeout,
+            _ => FailureKind::Unreachable,
+        };
         let was_sent_again = failure.was_sent_again;
-        Self { was_sent_again, ..Self::new(FailureKind::Unreachable, target, failure.to_string()) }
+        Self { was_sent_again, ..Self::new(kind, target, failure.to_string()) }
     }
 
     /// The provider said no.
@@ -59,11 +72,12 @@ impl Failure {
             kind: error.kind,
             status: Some(error.status),
             retry_after: from_headers.or(error.retry_after).map(|wait| wait.min(LONGEST_RETRY_AFTER)),
-            message: error.message,
+            message: shortened(error.message),
             code: error.code,
             param: error.param,
             target: target.to_owned(),
             was_sent_again: false,
+            is_cut_short: false,
         }
     }
 
@@ -72,6 +86,14 @@ impl Failure {
         match error {
             ReplyError::Malformed { .. } => Self::new(FailureKind::Malformed, target, error.to_string()),
             ReplyError::Provider(error) => Self::of_provider(error, None, target),
+        }
+    }
+
+    /// Takes out what only the operator may know: providers quote the key that they refuse.
+    pub(crate) fn conceal(&mut self, provider: &Provider) {
+        provider.conceal(&mut self.message);
+        for text in [&mut self.code, &mut self.param].into_iter().flatten() {
+            provider.conceal(text);
         }
     }
 
@@ -215,6 +237,15 @@ pub(crate) fn to_caller(
     error
 }
 
+/// Some servers echo the whole request in their errors.
+fn shortened(mut words: String) -> String {
+    if let Some((end, _)) = words.char_indices().nth(MAX_WORDS) {
+        words.truncate(end);
+        words.push('…');
+    }
+    words
+}
+
 /// When a provider says to come back: `retry-after-ms`, `retry-after` (seconds or a date), or the `x-ratelimit-reset-*`
 /// of what ran out.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
@@ -276,6 +307,14 @@ mod tests {
             .iter()
             .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
             .collect()
+    }
+
+    #[test]
+    fn an_address_that_is_silent_is_not_tried_again_at_once() {
+        let after = Duration::from_secs(2);
+        let error = SendError::ConnectTimeout { endpoint: "http://a:80".into(), after };
+        let silent = SendFailure { error, was_sent_again: false };
+        assert_eq!(Failure::of_sending(&silent, "a/b").kind, FailureKind::Timeout);
     }
 
     #[test]

@@ -98,7 +98,8 @@ pub(crate) async fn attempt(
                 settlement.attempted(&planned.target, None, Some(200), duration);
                 return Ok(Won { planned: planned.clone(), losses, answer });
             }
-            Err(failure) => {
+            Err(mut failure) => {
+                failure.conceal(&planned.provider);
                 let now = clock.now();
                 attempting.failed(&failure, now);
                 if failure.was_sent_again {
@@ -174,8 +175,12 @@ impl<'a> Attempting<'a> {
         let key = self.planned.provider.keys.get(self.key).map(|key| &key.health);
         let target = &self.planned.target.health;
         match (rule(failure.kind).health, key) {
+            (HealthEffect::Counts, _) if failure.is_cut_short => target.abandon(),
             (HealthEffect::Counts, _) => target.fail(now),
-            (HealthEffect::TargetOut, _) => target.put_out(now),
+            (HealthEffect::TargetOut, _) => {
+                target.abandon();
+                target.put_out(now);
+            }
             (HealthEffect::KeyCools, Some(key)) => {
                 target.abandon();
                 let rest = failure.retry_after.unwrap_or(self.planned.retry.backoff.shortest);
@@ -198,9 +203,10 @@ impl Drop for Attempting<'_> {
     }
 }
 
-/// Counts a failure in the middle of a stream, after its attempt had succeeded so far.
+/// Counts a failure in the middle of a stream, after its attempt had succeeded so far. A deadline that passes while the
+/// target speaks is not its fault.
 pub(crate) fn count_late_failure(planned: &Planned, kind: FailureKind, now: tidegate_policy::Moment) {
-    if rule(kind).health == HealthEffect::Counts {
+    if rule(kind).health == HealthEffect::Counts && kind != FailureKind::Timeout {
         planned.target.health.fail(now);
     }
 }

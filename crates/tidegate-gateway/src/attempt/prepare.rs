@@ -137,8 +137,12 @@ pub(crate) fn prepare(
     // The tap reads answers, and the caller may not understand the provider's choice of compression.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if door.dialect == call.dialect {
+        for name in call.dialect_headers.keys() {
+            headers.remove(name);
+        }
+        // A header may be repeated, one beta a line.
         for (name, value) in &call.dialect_headers {
-            headers.insert(name, value.clone());
+            headers.append(name, value.clone());
         }
     }
     if let Some(value) = planned.provider.keys.get(key).and_then(|key| key.value(planned.door)) {

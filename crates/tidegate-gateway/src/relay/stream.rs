@@ -33,6 +33,9 @@ const AFTERGLOW: Duration = Duration::from_millis(100);
 const MAX_BEFORE_FIRST_TOKEN: usize = MAX_EVENT_BYTES;
 /// Roughly so many bytes of a request make one token; used only where a stream broke off before usage came.
 const BYTES_PER_TOKEN: u64 = 4;
+/// More tokens than the model's window holds were not read: base64 of an image has far more bytes than tokens. Where the
+/// window is not known, this is taken for it.
+const USUAL_WINDOW: u64 = 128_000;
 
 /// A streamed answer on its way to the caller.
 pub(crate) struct StreamRelay {
@@ -43,7 +46,8 @@ pub(crate) struct StreamRelay {
     state: State,
     caller: Dialect,
     array: Option<ArrayFramer>,
-    request_bytes: u64,
+    /// An estimate, for streams that break off before the provider has told.
+    request_tokens: u64,
     idle: Duration,
     deadline: Instant,
     /// When the provider was last heard. The timer below is moved only when it fires: setting it anew for every event
@@ -126,7 +130,10 @@ impl StreamRelay {
             state: State::Open,
             caller: call.dialect,
             array: call.json_array.then(ArrayFramer::default),
-            request_bytes: u64::try_from(call.body().len()).unwrap_or(u64::MAX),
+            request_tokens: u64::try_from(call.body().len())
+                .unwrap_or(u64::MAX)
+                .div_ceil(BYTES_PER_TOKEN)
+                .min(planned.target.window.unwrap_or(USUAL_WINDOW)),
             idle: planned.timeouts.idle,
             deadline,
             heard_at: Instant::now(),
@@ -312,9 +319,11 @@ impl StreamRelay {
     /// The stream broke after its first token: the caller is told in its own dialect, and the end is not made to look
     /// like one.
     fn break_off(&mut self, failure: &Failure) {
+        let mut failure = failure.clone();
+        failure.conceal(&self.planned.provider);
         let error = failure.to_error();
         if let Some(settlement) = &mut self.settlement {
-            settlement.used(estimated(self.track.seen(), self.request_bytes));
+            settlement.used(estimated(self.track.seen_to_the_end(), self.request_tokens));
             settlement.last_attempt_failed(failure.kind);
             settlement.failed(Some(failure.kind), 200);
         }
@@ -328,7 +337,7 @@ impl StreamRelay {
     fn conclude(&mut self) {
         let seen = self.track.seen();
         if let Some(settlement) = &mut self.settlement {
-            let usage = if seen.has_usage { seen.usage } else { estimated(seen, self.request_bytes) };
+            let usage = if seen.has_usage { seen.usage } else { estimated(seen, self.request_tokens) };
             settlement.used(usage);
             settlement.answered(seen.finish);
         }
@@ -353,15 +362,15 @@ impl Drop for StreamRelay {
     /// The caller hung up: the provider has worked all the same, so what it said is billed.
     fn drop(&mut self) {
         if self.state != State::Ended {
-            let seen = self.track.seen();
+            let seen = self.track.seen_to_the_end();
             let is_complete = self.state == State::Complete;
             if let Some(settlement) = &mut self.settlement {
                 settlement.used(if is_complete && seen.has_usage {
                     seen.usage
                 } else {
-                    estimated(seen, self.request_bytes)
+                    estimated(seen, self.request_tokens)
                 });
-                if is_complete {
+                if is_complete && self.ready.is_empty() {
                     // Clients close at the terminal frame, without reading on to the body's end.
                     settlement.answered(seen.finish);
                 }
@@ -371,11 +380,11 @@ impl Drop for StreamRelay {
 }
 
 /// What was used as far as one can tell when a stream broke off: what the provider said, and at least what was seen.
-fn estimated(seen: Seen, request_bytes: u64) -> tidegate_wire::Usage {
+fn estimated(seen: Seen, request_tokens: u64) -> tidegate_wire::Usage {
     let mut usage = seen.usage;
     usage.output = usage.output.max(seen.tokens);
     if usage.input == 0 {
-        usage.input = request_bytes.div_ceil(BYTES_PER_TOKEN);
+        usage.input = request_tokens;
     }
     usage
 }

@@ -127,6 +127,14 @@ impl Track {
         self.seen().tokens > 0
     }
 
+    /// What was seen of a stream of which nothing more is read, whatever comes.
+    pub(super) fn seen_to_the_end(&mut self) -> Seen {
+        if let Self::Pass { tap, .. } = self {
+            tap.catch_up();
+        }
+        self.seen()
+    }
+
     pub(super) fn seen(&self) -> Seen {
         match self {
             Self::Pass { tap, .. } => {
