@@ -64,6 +64,12 @@ impl KeyHealth {
         self.out_until.clear();
     }
 
+    /// Forgets what is known against the key.
+    pub(crate) fn reset(&self) {
+        self.out_until.clear();
+        self.cool_until.clear();
+    }
+
     pub(crate) fn cool(&self, until: Moment) {
         self.cool_until.set(until.max(self.cool_until.get()));
     }

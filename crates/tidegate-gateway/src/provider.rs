@@ -357,8 +357,8 @@ fn build_keys(
             .and_then(|before| before.keys.iter().find(|known| known.fingerprint == fingerprint))
             .map(|known| Arc::clone(&known.health))
             .unwrap_or_default();
-        // A reload is the operator's word that the credentials are fine now.
-        health.succeed();
+        // A reload is the operator's word that the credentials are fine now and the limits raised.
+        health.reset();
         keys.push(Key {
             label: Text::from(format!("{}#{number}", configured.name)),
             weight: key.weight,

@@ -156,3 +156,43 @@ pub enum ErrorClass {
     /// A provider failed (502), or Tidegate itself did (500).
     Upstream,
 }
+
+/// A provider's message without what it quotes. Providers quote the caller's own words (`Invalid value: '…'`); what
+/// those say must not put a key out for everybody.
+pub(crate) fn outside_quotes(message: &str) -> String {
+    let mut own = String::with_capacity(message.len());
+    let mut quoted_by = None;
+    let mut before = ' ';
+    let mut characters = message.chars().peekable();
+    while let Some(c) = characters.next() {
+        let is_quote = matches!(c, '"' | '`' | '\'');
+        match quoted_by {
+            // An apostrophe within a word is none of these.
+            Some(quote) if c == quote && !characters.peek().is_some_and(|next| next.is_alphanumeric()) => {
+                quoted_by = None;
+            }
+            Some(_) => {}
+            None if is_quote && !before.is_alphanumeric() => quoted_by = Some(c),
+            None => own.push(c),
+        }
+        before = c;
+    }
+    own
+}
+
+#[cfg(test)]
+mod tests {
+    use super::outside_quotes;
+
+    #[test]
+    fn what_a_message_quotes_is_left_out_and_apostrophes_are_no_quotes() {
+        for (message, own) in [
+            ("Invalid value: 'insufficient_quota'. Supported: 'a', 'b'.", "Invalid value: . Supported: , ."),
+            ("You don't have credit; it's gone", "You don't have credit; it's gone"),
+            ("model \"invalid_api_key\" not found", "model  not found"),
+            ("an open `quote runs on", "an open "),
+        ] {
+            assert_eq!(outside_quotes(message), own);
+        }
+    }
+}

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::failure::outside_quotes;
 use crate::framing::encode_json_event;
 use crate::{CallerError, ErrorClass, FailureKind, ProviderError};
 
@@ -97,7 +98,11 @@ fn kind_of(status: u16, error_type: Option<&str>, code: Option<&str>, message: &
         (Some("overloaded_error"), _) | (_, 503 | 529) => FailureKind::Overloaded,
         (Some("billing_error"), _) | (_, 402) => FailureKind::OutOfQuota,
         (Some("rate_limit_error"), _) | (_, 429) => FailureKind::RateLimited,
-        (_, 400..=499) if says(CREDIT_WORDINGS) => FailureKind::OutOfQuota,
+        (_, 400..=499)
+            if CREDIT_WORDINGS.iter().any(|wording| outside_quotes(&message).contains(wording)) =>
+        {
+            FailureKind::OutOfQuota
+        }
         (Some("authentication_error" | "permission_error"), _) | (_, 401 | 403) => FailureKind::Credentials,
         // Other objects that are not there (files, skills) are the request's own mistake.
         (Some("not_found_error"), _) if message.contains("model") => FailureKind::NoSuchModel,

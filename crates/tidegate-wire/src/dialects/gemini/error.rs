@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::types::to_whole_number;
+use crate::failure::outside_quotes;
 use crate::{CallerError, ErrorClass, FailureKind, ProviderError};
 
 /// What a per-day limit or an unpaid plan says of itself; limits per minute pass by themselves.
@@ -136,8 +137,10 @@ fn parse_delay(text: &str) -> Option<Duration> {
 fn kind_of(status: u16, word: &str, message: &str, details: &Details) -> FailureKind {
     let message = message.to_ascii_lowercase();
     let says = |wordings: &[&str]| wordings.iter().any(|wording| message.contains(wording));
+    let own_words = outside_quotes(&message);
+    let says_itself = |wordings: &[&str]| wordings.iter().any(|wording| own_words.contains(wording));
     let reason = details.reason.as_deref().unwrap_or_default();
-    if (400..500).contains(&status) && (KEY_REASONS.contains(&reason) || says(&KEY_WORDINGS)) {
+    if (400..500).contains(&status) && (KEY_REASONS.contains(&reason) || says_itself(&KEY_WORDINGS)) {
         return FailureKind::Credentials;
     }
     match (status, word) {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::failure::FailureKind;
+use crate::failure::{FailureKind, outside_quotes};
 
 /// The input is longer than the model's window.
 const CONTEXT_LENGTH: &[&str] = &[
@@ -134,8 +134,10 @@ const OVERLOADED: &[&str] = &[
 pub(super) fn classify(status: u16, words: &str) -> FailureKind {
     let says = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
     let is_client_error = matches!(status, 400..=499);
+    let own_words = outside_quotes(words);
+    let says_itself = |phrases: &[&str]| phrases.iter().any(|phrase| own_words.contains(phrase));
     // Before the rate limit, whose status it may share; after a status of its own.
-    if status == 402 || (is_client_error && says(OUT_OF_QUOTA)) {
+    if status == 402 || (is_client_error && says_itself(OUT_OF_QUOTA)) {
         return FailureKind::OutOfQuota;
     }
     match status {
@@ -162,7 +164,7 @@ pub(super) fn classify(status: u16, words: &str) -> FailureKind {
     }
     match status {
         403 => FailureKind::Credentials,
-        400 if says(CREDENTIALS) => FailureKind::Credentials,
+        400 if says_itself(CREDENTIALS) => FailureKind::Credentials,
         // The model's own words did not make a call; the request is not at fault.
         400 if words.contains("tool_use_failed") => FailureKind::ProviderError,
         // The route exists, but not for what this request asks of it.
