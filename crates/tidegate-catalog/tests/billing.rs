@@ -1,4 +1,4 @@
-//! Bills worked out by hand, several of them published by providers or price lists, against the shipped prices.
+//! Bills worked out by hand, some of them published in price lists, against the shipped prices.
 
 #![expect(clippy::expect_used, reason = "a test may fail loudly")]
 
@@ -37,7 +37,7 @@ fn input_and_output_are_billed_at_their_prices() {
     );
     // 1,000 × $2.50 + 100 × $10 a million
     check("openai/gpt-4o", ServiceTier::Standard, Usage { input: 1_000, output: 100, ..NONE }, "0.0035");
-    // Anthropic's published coding session: 50,000 × $5 + 15,000 × $25 a million
+    // A coding session, worked out by hand: 50,000 × $5 + 15,000 × $25 a million
     check(
         "anthropic/claude-opus-4-8",
         ServiceTier::Standard,
