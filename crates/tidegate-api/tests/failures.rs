@@ -85,7 +85,7 @@ const DIALECTS: [(Dialect, &str); 3] =
 async fn start(dialect: Dialect, kind: &str, names: &[String]) -> (RunningSim, TestGateway, Client) {
     let sim = Simulator::start(SimOptions { tokens: 24, ..SimOptions::default() }).await.unwrap();
     let mut yaml = String::from(
-        "timeout: { connect: 2s, first_token: 700ms, idle: 700ms, total: 8s }\nretry: { attempts: 2, backoff: ",
+        "timeout: { connect: 2s, first_token: 1500ms, idle: 1500ms, total: 12s }\nretry: { attempts: 2, backoff: ",
     );
     writeln!(yaml, "{BACKOFF_MS}ms..{BACKOFF_MS}ms }}\nproviders:").unwrap();
     let url = sim.base_url(dialect);
