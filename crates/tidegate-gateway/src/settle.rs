@@ -67,7 +67,6 @@ impl Settlement {
         status: Option<u16>,
         duration: Duration,
     ) {
-        self.waited += duration;
         self.attempting_since = None;
         if let Some(kind) = failure {
             target.series.failure(kind);
@@ -80,7 +79,7 @@ impl Settlement {
         });
     }
 
-    /// The call waited before asking again: time that is not Tidegate's own.
+    /// The call waited, for a provider or before asking again: time that is not Tidegate's own.
     pub(crate) fn waited(&mut self, time: Duration) {
         self.waited += time;
     }
@@ -139,9 +138,9 @@ impl Settlement {
     }
 
     /// Every target failed, or the stream broke.
-    pub(crate) fn failed(&mut self, kind: Option<FailureKind>, status: u16) {
+    pub(crate) fn failed(&mut self, kind: FailureKind, status: u16) {
         self.entry.outcome = Outcome::Failed;
-        self.entry.failure = kind.map(|kind| kind.as_str().into());
+        self.entry.failure = Some(kind.as_str().into());
         self.entry.status = Some(status);
     }
 

@@ -64,7 +64,7 @@ pub async fn walk(
     let Won { planned, losses, answer } =
         attempt(gateway, upstream, &call, &plan, &mut settlement).await.map_err(|error| {
             match error.failure {
-                Some(kind) => settlement.failed(Some(kind), error.status),
+                Some(kind) => settlement.failed(kind, error.status),
                 None => settlement.refused(error.status),
             }
             Refusal { attempts: settlement.attempts(), error }

@@ -32,6 +32,8 @@ const ERROR_BODY_TIME: Duration = Duration::from_secs(5);
 pub(crate) struct Reached {
     pub(crate) losses: Losses,
     pub(crate) answer: Answered,
+    /// The time that the provider took; translating is not part of it.
+    pub(crate) waited: Duration,
 }
 
 /// Makes one attempt.
@@ -82,7 +84,11 @@ pub(crate) async fn exchange(
         match timeout_at(until.into(), relay.prime()).await {
             Err(_elapsed) => Err(late("no first token")),
             Ok(Err(failure)) => Err(failure),
-            Ok(Ok(())) => Ok(Reached { losses: prepared.losses, answer: Answered::Stream(Box::new(relay)) }),
+            Ok(Ok(())) => Ok(Reached {
+                losses: prepared.losses,
+                answer: Answered::Stream(Box::new(relay)),
+                waited: now.elapsed(),
+            }),
         }
     } else {
         let body = match timeout_at(until.into(), read_bounded(response.into_body(), MAX_ANSWER)).await {
@@ -90,6 +96,7 @@ pub(crate) async fn exchange(
             Ok(Err(problem)) => return Err(Failure::new(problem.kind(), label, problem.to_string())),
             Ok(Ok(body)) => body,
         };
+        let waited = now.elapsed();
         let whole =
             WholeAnswer::read(translation, planned, body).map_err(|error| Failure::of_reply(error, label))?;
         let answer = if call.stream {
@@ -97,7 +104,7 @@ pub(crate) async fn exchange(
         } else {
             Answered::Whole(whole)
         };
-        Ok(Reached { losses: prepared.losses, answer })
+        Ok(Reached { losses: prepared.losses, answer, waited })
     }
 }
 
@@ -166,7 +173,7 @@ async fn count(translation: &Translation<'_>, planned: &Planned) -> Result<Reach
     };
     let tokens = counted.map_err(|error| of_request(error, &planned.target.label))?;
     let answer = Answered::Whole(WholeAnswer::of_count(translation.call, tokens));
-    Ok(Reached { losses: Losses::new(), answer })
+    Ok(Reached { losses: Losses::new(), answer, waited: Duration::ZERO })
 }
 
 /// The caller's request cannot be sent to this target, or to any.

@@ -93,13 +93,15 @@ pub(crate) async fn attempt(
         drop(retry_in_flight);
         let duration = began.elapsed();
         match reached {
-            Ok(Reached { losses, answer }) => {
+            Ok(Reached { losses, answer, waited }) => {
                 attempting.succeeded(clock.now());
+                settlement.waited(waited);
                 settlement.attempted(&planned.target, None, Some(200), duration);
                 return Ok(Won { planned: planned.clone(), losses, answer });
             }
             Err(mut failure) => {
                 failure.conceal(&planned.provider);
+                settlement.waited(duration);
                 let now = clock.now();
                 attempting.failed(&failure, now);
                 if failure.was_sent_again {

@@ -325,7 +325,7 @@ impl StreamRelay {
         if let Some(settlement) = &mut self.settlement {
             settlement.used(estimated(self.track.seen_to_the_end(), self.request_tokens));
             settlement.last_attempt_failed(failure.kind);
-            settlement.failed(Some(failure.kind), 200);
+            settlement.failed(failure.kind, 200);
         }
         count_late_failure(&self.planned, failure.kind, self.gateway.clock.now());
         tracing::debug!(target_name = %failure.target, kind = %failure.kind, "a stream broke");

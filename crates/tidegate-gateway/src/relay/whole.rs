@@ -32,7 +32,7 @@ impl WholeAnswer {
         if call.operation == Operation::CountTokens {
             return Self::of_provider_count(call, dialect, &body);
         }
-        if call.stream || !is_same(dialect, call) {
+        if call.stream || dialect != call.dialect {
             let reply = dialect.codec().parse_reply(&body)?;
             let rendered = call.dialect.codec().render_reply(&reply, &reply_options(call));
             let finish = reply.choices.first().and_then(|choice| choice.finish.as_ref());
@@ -46,10 +46,6 @@ impl WholeAnswer {
         let Tapped { usage, finish } = tap_reply(dialect, &body)?;
         Ok(Self { body, usage, finish: finish.map(tidegate_wire::reply::FinishReason::as_str), reply: None })
     }
-}
-
-fn is_same(dialect: Dialect, call: &Call) -> bool {
-    dialect == call.dialect
 }
 
 /// What renderers need to know of the caller's request.
