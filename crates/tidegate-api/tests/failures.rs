@@ -63,6 +63,7 @@ const BEFORE: &[Case] = &[
     case("unprocessable-422", "bad_request", 1, 422, None),
     case("too-large-413", "bad_request", 1, 413, None),
     case("context-length-1", "context_length", 1, 400, None),
+    case("content-policy", "content_policy", 1, 400, None),
     case("malformed", "malformed", 2, 502, Some(2)),
     case("malformed-body", "malformed", 2, 502, Some(2)),
     case("cut-after-0", "truncated", 2, 502, Some(2)),
@@ -172,6 +173,19 @@ async fn a_failure_before_the_first_token_takes_the_course_of_its_row() {
             let mut done = running.join_all().await;
             done.sort_by_key(|(number, ..)| *number);
             for (number, case, alone, with_next) in done {
+                if dialect == Dialect::Gemini && case.kind == "content_policy" {
+                    // Google refuses content with a 200 that says why and holds no candidate; it goes to the caller as
+                    // it is, and nobody else is asked.
+                    assert_eq!(
+                        (alone.status.as_u16(), with_next.status.as_u16()),
+                        (200, 200),
+                        "{}",
+                        alone.text()
+                    );
+                    assert!(alone.text().contains("blockReason"), "{}", alone.text());
+                    assert!(asked(&sim, &format!("fine@two{number}")).is_empty());
+                    continue;
+                }
                 if stream && case.scenario == "cut-after-0" {
                     // Whether the head still goes out before the cut is up to the system; `way.rs` cuts streams at
                     // every event.
@@ -307,4 +321,20 @@ async fn a_limited_key_rests_while_another_key_of_the_provider_answers() {
     assert_eq!(sim.totals().requests, 2, "a limited key is not hammered");
     let seconds: u64 = received.header("retry-after").parse().unwrap();
     assert!((20..=30).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_content_goes_to_the_next_target_only_where_the_configuration_says_so() {
+    for (dialect, kind) in &DIALECTS[..2] {
+        let sim = Simulator::start(SimOptions::default()).await.unwrap();
+        let yaml = format!(
+            "fallback_on: [content_policy]\nproviders:\n  bad: {{ kind: {kind}, base_url: \"{url}\", api_key: a }}\n  good: {{ kind: {kind}, base_url: \"{url}\", api_key: b }}\nmodels:\n  m: {{ targets: [bad/content-policy, good/fine] }}\n",
+            url = sim.base_url(*dialect)
+        );
+        let gateway = TestGateway::start(&yaml).await;
+        let received = ask(&Client::new(gateway.address()), *dialect, "m", false).await;
+        assert_eq!(received.status, 200, "{kind}: {}", received.text());
+        assert_eq!(received.header("x-tidegate-target"), "good/fine");
+        assert_eq!((asked(&sim, "content-policy").len(), asked(&sim, "fine").len()), (1, 1), "{kind}");
+    }
 }
