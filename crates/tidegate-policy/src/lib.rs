@@ -8,17 +8,21 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")
 )]
 
+mod access;
 mod backoff;
 mod breaker;
 mod choice;
 mod course;
+mod limits;
 mod retry_budget;
 mod rules;
 
+pub use access::{Area, Feature, Features, ModelPattern, Permissions, Role};
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSettings, BreakerState};
 pub use choice::{order_by_weight, pick_key};
 pub use course::{Candidate, Course, CourseSettings, FailureFacts, Readiness, Step};
+pub use limits::{Budget, BudgetKind, BudgetPeriod, Limits, PeriodStart, RateLimit, RatePeriod};
 pub use retry_budget::{RetryBudget, is_retry_allowed};
 pub use rules::{HealthEffect, NextTarget, Rule, SameTarget, rule};
 

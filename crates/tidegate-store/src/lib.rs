@@ -8,11 +8,16 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")
 )]
 
+mod access;
 mod error;
 mod ledger;
 mod queries;
 mod store;
 
+pub use access::{
+    Actor, EndUser, KeyHash, KeyId, KeyRecord, KeySecret, NewKey, Organization, OrganizationId, Scope,
+    ScopeError, SubjectLimits, Team, TeamId,
+};
 pub use error::StoreError;
 pub use ledger::{
     Attempt, CacheState, CallId, CallsQuery, CloseReport, GroupBy, LedgerClosed, LedgerEntry, LedgerOptions,

@@ -15,12 +15,12 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("catalog", &["wire"]),
     ("policy", &["wire", "catalog"]),
     ("config", &["wire", "catalog"]),
-    ("store", &["wire", "catalog"]),
+    ("store", &["wire", "catalog", "policy"]),
     ("gateway", &["wire", "catalog", "policy", "config", "store"]),
-    ("api", &["wire", "catalog", "config", "store", "gateway"]),
+    ("api", &["wire", "catalog", "policy", "config", "store", "gateway"]),
     ("sim", &["wire"]),
     ("testkit", &["wire", "catalog", "config", "store", "gateway", "api", "sim"]),
-    ("tidegate", &["catalog", "config", "store", "gateway", "api", "sim"]),
+    ("tidegate", &["catalog", "policy", "config", "store", "gateway", "api", "sim"]),
 ];
 
 /// Crates that take bytes and values in and give values out, with nothing below them that could do more.
