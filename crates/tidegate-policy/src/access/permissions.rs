@@ -168,11 +168,13 @@ mod networks {
         Vec::<String>::deserialize(deserializer)?
             .iter()
             .map(|text| {
-                text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
-                    de::Error::custom(format!(
-                        "`{text}` is neither an address nor a network such as 10.0.0.0/8"
-                    ))
-                })
+                text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(
+                    |_neither| {
+                        de::Error::custom(format!(
+                            "`{text}` is neither an address nor a network such as 10.0.0.0/8"
+                        ))
+                    },
+                )
             })
             .collect()
     }

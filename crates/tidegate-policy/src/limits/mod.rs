@@ -128,6 +128,7 @@ pub(crate) mod dollars {
         Number(serde_json::Number),
     }
 
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     pub(super) fn serialize<S: Serializer>(amount: &NanoDollars, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(amount)
     }
@@ -154,6 +155,7 @@ pub(crate) mod dollars {
 
         use super::{Dollars, parse};
 
+        #[expect(clippy::ref_option, reason = "serde calls it so")]
         pub(crate) fn serialize<S: Serializer>(
             amount: &Option<NanoDollars>,
             serializer: S,
