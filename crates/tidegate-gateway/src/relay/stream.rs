@@ -161,7 +161,7 @@ impl StreamRelay {
         }
     }
 
-    /// From here on the call is settled when the stream ends.
+    /// From here on the call is settled when the stream ends, before its last bytes are handed out.
     pub(crate) fn settle_with(&mut self, settlement: Settlement) {
         self.settlement = Some(settlement);
     }
@@ -169,6 +169,11 @@ impl StreamRelay {
     /// The next bytes for the caller; `None` at the end.
     pub(super) fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
+            if self.state != State::Open {
+                // Before the bytes that end the answer are handed out: who has seen its end is in the ledger, even if
+                // this process is killed in the same moment.
+                self.settle();
+            }
             if let Some(bytes) = self.ready.pop_front() {
                 if let Some(settlement) = &mut self.settlement {
                     settlement.sent(bytes.len());
@@ -181,7 +186,7 @@ impl StreamRelay {
                     if self.poll_afterglow(context).is_pending() {
                         return Poll::Pending;
                     }
-                    self.conclude();
+                    self.end();
                 }
                 State::Open => match self.poll_source(context) {
                     Poll::Ready(Ok(())) => {}
@@ -334,23 +339,24 @@ impl StreamRelay {
         self.end();
     }
 
-    fn conclude(&mut self) {
-        let seen = self.track.seen();
-        if let Some(settlement) = &mut self.settlement {
-            let usage = if seen.has_usage { seen.usage } else { estimated(seen, self.request_tokens) };
-            settlement.used(usage);
+    /// Nothing more comes: queues what ends the answer and settles the call. The second time there is nothing to do.
+    fn settle(&mut self) {
+        if let Some(mut array) = self.array.take() {
+            self.ready.push_back(array.finish());
+        }
+        let Some(mut settlement) = self.settlement.take() else { return };
+        if self.state == State::Complete {
+            let seen = self.track.seen();
+            settlement.used(if seen.has_usage { seen.usage } else { estimated(seen, self.request_tokens) });
             settlement.answered(seen.finish);
         }
-        self.end();
+        settlement.sent(self.ready.iter().map(Bytes::len).sum());
     }
 
     fn end(&mut self) {
         self.source = None;
         self.timer = None;
         self.state = State::Ended;
-        if let Some(array) = &mut self.array {
-            self.ready.push_back(array.finish());
-        }
     }
 
     fn failure(&self, kind: FailureKind, what: &str) -> Failure {
@@ -359,22 +365,15 @@ impl StreamRelay {
 }
 
 impl Drop for StreamRelay {
-    /// The caller hung up: the provider has worked all the same, so what it said is billed.
+    /// The caller hung up before the end was handed out: the provider has worked all the same, so what it said is billed.
     fn drop(&mut self) {
-        if self.state != State::Ended {
+        if let Some(settlement) = &mut self.settlement {
             let seen = self.track.seen_to_the_end();
-            let is_complete = self.state == State::Complete;
-            if let Some(settlement) = &mut self.settlement {
-                settlement.used(if is_complete && seen.has_usage {
-                    seen.usage
-                } else {
-                    estimated(seen, self.request_tokens)
-                });
-                if is_complete && self.ready.is_empty() {
-                    // Clients close at the terminal frame, without reading on to the body's end.
-                    settlement.answered(seen.finish);
-                }
-            }
+            settlement.used(if self.state == State::Complete && seen.has_usage {
+                seen.usage
+            } else {
+                estimated(seen, self.request_tokens)
+            });
         }
     }
 }
