@@ -174,6 +174,17 @@ impl Prices {
         self
     }
 
+    /// The list with every price replaced by what `change` makes of it: a discount, a margin.
+    #[must_use]
+    pub fn changed_by(mut self, change: impl Fn(Rate) -> Rate) -> Self {
+        let tokens = self.tokens.iter_mut().map(|(.., rate)| rate);
+        let units = self.units.iter_mut().map(|(_, rate)| rate);
+        for rate in tokens.chain(units).chain(self.web_search.as_mut()) {
+            *rate = change(*rate);
+        }
+        self
+    }
+
     /// The list with this price for a web search on the provider's side.
     #[must_use]
     pub fn set_web_search(mut self, rate: Rate) -> Self {

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::settings::{
-    Auth, Key, KeySource, Model, Origin, Policy, Provider, Settings, Strategy, Target, Timeouts,
+    Auth, Bodies, KeepBodies, Key, KeySource, Ledger, Model, Origin, Policy, Provider, Redaction, Settings,
+    Store, Strategy, Target, Timeouts, Unreachable,
 };
 
 /// Describes the settings for a person. Shows where keys come from, never a key.
@@ -23,15 +24,28 @@ fn write_page(page: &mut String, settings: &Settings) -> std::fmt::Result {
     };
     writeln!(page, "config     {origin}")?;
     let who = match server.auth {
-        Auth::Keys => "callers with a key, once one exists",
+        Auth::KeysOnceOneExists => "callers with a key, once one exists",
+        Auth::Keys => "callers with a key",
         Auth::Open => "open to everybody",
     };
     writeln!(page, "listen     {} ({who})", server.listen)?;
-    writeln!(page, "limits     body {}, drain {}", size(server.max_body), duration(server.drain))?;
+    writeln!(
+        page,
+        "limits     body {}, drain {}",
+        size(u64::try_from(server.max_body).unwrap_or(u64::MAX)),
+        duration(server.drain)
+    )?;
     if let Some(workers) = server.workers {
         writeln!(page, "workers    {workers}")?;
     }
+    if !server.trusted_proxies.is_empty() {
+        writeln!(page, "proxies    {} are believed about their callers", listed(&server.trusted_proxies))?;
+    }
     writeln!(page, "data       {}", settings.data.display())?;
+    write_kept(page, settings)?;
+    for issuer in &settings.jwt {
+        writeln!(page, "tokens     of {} for {}", issuer.issuer, issuer.audience.join(" or "))?;
+    }
     writeln!(page, "deadlines  {}", deadlines(&settings.policy.timeouts))?;
     writeln!(page, "retry      {}", retry(&settings.policy))?;
 
@@ -67,6 +81,48 @@ fn write_page(page: &mut String, settings: &Settings) -> std::fmt::Result {
     Ok(())
 }
 
+fn write_kept(page: &mut String, settings: &Settings) -> std::fmt::Result {
+    if let Store::Postgres(url) = &settings.store {
+        writeln!(page, "store      {}", url.address())?;
+    }
+    if let Some(shared) = &settings.shared {
+        let otherwise = match shared.unreachable {
+            Unreachable::Local => "each replica limits its part while it is away",
+            Unreachable::Deny => "limited calls are refused while it is away",
+        };
+        writeln!(page, "shared     {} ({otherwise})", shared.url.address())?;
+    }
+    let ledger = &settings.ledger;
+    if *ledger == Ledger::default() {
+        return Ok(());
+    }
+    if !ledger.enabled {
+        return writeln!(page, "ledger     none");
+    }
+    let age = ledger.retention.age.map(|age| format!("calls kept for {}", duration(age)));
+    let room = ledger.retention.size_bytes.map(|bytes| format!("calls kept in {}", size(bytes)));
+    let parts = [Some(format!("journal {}", size(ledger.journal_bytes))), age, room, bodies(&ledger.bodies)];
+    writeln!(page, "ledger     {}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+}
+
+fn bodies(bodies: &Bodies) -> Option<String> {
+    let which = match bodies.keep {
+        KeepBodies::None => return None,
+        KeepBodies::Errors => "bodies of failed calls",
+        KeepBodies::All => "bodies of all calls",
+    };
+    let names: Vec<&str> = bodies.redact.iter().map(Redaction::name).collect();
+    let redacted = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    Some(format!(
+        "{which} up to {} (redacted: {redacted})",
+        size(u64::try_from(bodies.max).unwrap_or(u64::MAX))
+    ))
+}
+
+fn listed<T: ToString>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
 fn write_provider(
     page: &mut String,
     provider: &Provider,
@@ -87,6 +143,9 @@ fn write_provider(
     if !provider.headers.is_empty() {
         let names = provider.headers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         writeln!(page, "  {:width$}  headers {names}", "")?;
+    }
+    if !provider.discount.is_none() {
+        writeln!(page, "  {:width$}  {} off the prices", "", provider.discount)?;
     }
     if provider.timeouts != general.timeouts {
         writeln!(page, "  {:width$}  {}", "", deadlines(&provider.timeouts))?;
@@ -173,7 +232,9 @@ fn retry(policy: &Policy) -> String {
 fn duration(duration: Duration) -> String {
     let mut millis = duration.as_millis();
     let mut text = String::new();
-    for (unit, millis_per_unit) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+    for (unit, millis_per_unit) in
+        [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)]
+    {
         if millis >= millis_per_unit {
             let _ = write!(text, "{}{unit}", millis / millis_per_unit);
             millis %= millis_per_unit;
@@ -183,7 +244,7 @@ fn duration(duration: Duration) -> String {
 }
 
 /// In the file's own notation, exact: `32MiB`, `500000B`.
-fn size(bytes: usize) -> String {
+fn size(bytes: u64) -> String {
     for (unit, bytes_per_unit) in [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
         if bytes >= bytes_per_unit && bytes.is_multiple_of(bytes_per_unit) {
             return format!("{}{unit}", bytes / bytes_per_unit);

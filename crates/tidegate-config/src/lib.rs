@@ -33,8 +33,9 @@ pub use file::schema;
 pub use load::{DEFAULT_FILE, MAX_FILE_BYTES, Sources, load};
 pub use secret::Secret;
 pub use settings::{
-    Auth, Backoff, FallbackOn, Key, KeySource, Model, Origin, Policy, PriceOverride, Provider, Recovery,
-    Retry, Server, Settings, Strategy, Target, Timeouts,
+    Auth, Backoff, Bodies, Discount, FallbackOn, JwtAlgorithm, JwtClaimNames, JwtIssuer, KeepBodies, Key,
+    KeySource, Ledger, Model, Origin, Policy, PriceOverride, Provider, Recovery, Redaction, Retention, Retry,
+    Server, Settings, Shared, Store, Strategy, Target, Timeouts, Unreachable,
 };
 pub use suggest::closest;
 pub use units::{DurationError, parse_duration};

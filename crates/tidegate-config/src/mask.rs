@@ -5,10 +5,23 @@ use std::ops::Range;
 use crate::yaml::{Entry, Node, Shape, Tree};
 
 /// Sections without secrets. Everything else is hidden, misspelt sections included.
-const OPEN_SECTIONS: [&str; 9] =
-    ["server", "data", "models", "timeout", "retry", "fallback_on", "stream", "strict", "prices"];
+const OPEN_SECTIONS: [&str; 11] = [
+    "server",
+    "data",
+    "ledger",
+    "auth",
+    "models",
+    "timeout",
+    "retry",
+    "fallback_on",
+    "stream",
+    "strict",
+    "prices",
+];
+/// Settings of `shared` that are no secrets.
+const OPEN_SHARED_KEYS: [&str; 2] = ["unreachable", "prefix"];
 /// Settings of a provider that are no secrets.
-const OPEN_PROVIDER_KEYS: [&str; 3] = ["kind", "base_url", "timeout"];
+const OPEN_PROVIDER_KEYS: [&str; 4] = ["kind", "base_url", "discount", "timeout"];
 /// A word of this length that mixes letters and digits is taken for a key where the tree does not tell.
 const SUSPICIOUS_LENGTH: usize = 20;
 
@@ -31,6 +44,12 @@ pub(crate) fn mask_tree(text: &str, tree: &Tree) -> String {
                 if section.value.entries().is_empty() {
                     scalars(&section.value, &mut places);
                 }
+            }
+            "shared" if matches!(section.value.shape, Shape::Mapping(_)) => {
+                let entries = section.value.entries().iter();
+                entries
+                    .filter(|entry| !OPEN_SHARED_KEYS.contains(&entry.key.as_str()))
+                    .for_each(|entry| scalars(&entry.value, &mut places));
             }
             open if OPEN_SECTIONS.contains(&open) => {}
             _ => scalars(&section.value, &mut places),

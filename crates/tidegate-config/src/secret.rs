@@ -26,6 +26,20 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// Of a secret that is a URL, what may be shown: scheme, host and path, without user, password and query.
+    pub fn address(&self) -> String {
+        let Some((scheme, rest)) = self.0.split_once("://") else { return MASK.to_owned() };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, behind) = rest.split_at_checked(end).unwrap_or_default();
+        // An `@` that late means that the password holds one of those three signs, and where it ends is anybody's guess.
+        if behind.contains('@') {
+            return format!("{scheme}://{MASK}");
+        }
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        let path = behind.split(['?', '#']).next().unwrap_or_default();
+        format!("{scheme}://{host}{path}")
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -57,5 +71,20 @@ mod tests {
             format!("{secret} {secret:?} {:?} {}", Some(&secret), serde_json::to_string(&secret).unwrap());
         assert!(!shown.contains("1234"), "{shown}");
         assert_eq!(secret.expose(), "sk-live-1234");
+    }
+
+    #[test]
+    fn an_address_is_shown_without_what_is_secret_in_it() {
+        for (url, shown) in [
+            ("postgres://user:pass@db:5432/tidegate?sslmode=require", "postgres://db:5432/tidegate"),
+            ("redis://cache:6379", "redis://cache:6379"),
+            ("redis://:p@ss@[::1]:6379/1", "redis://[::1]:6379/1"),
+            ("postgres://user:pa/ss@db/tidegate", "postgres://***"),
+            ("postgres://user:pa?ss@db/tidegate", "postgres://***"),
+            ("postgres:///tidegate?host=/run&password=pass", "postgres:///tidegate"),
+            ("pass", "***"),
+        ] {
+            assert_eq!(Secret::new(url).address(), shown);
+        }
     }
 }

@@ -7,12 +7,24 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error};
 use tidegate_catalog::Rate;
 
+use crate::settings::Discount;
+
 /// Longer waits are taken for a mistake in the unit: no provider keeps a request open for a day.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long records are kept at most: a century, which no disk will see.
+const LONGEST_KEPT: Duration = Duration::from_secs(36_525 * 24 * 60 * 60);
 
 /// A length of time: `200ms`, `5s`, `1m30s`, `2h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DurationText(pub(crate) Duration);
+
+/// A length of time for which something is kept: `400d`, `12h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LongDurationText(pub(crate) Duration);
+
+/// A part of a price that is not paid: `10%`, `12.5%`, `0.1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DiscountText(pub(crate) Discount);
 
 /// Two lengths of time, the shorter one first: `200ms..5s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +59,26 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
 
 fn read_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("expected a duration such as `200ms`, `5s`, `2m` or `1h`, found `{text}`");
+    match sum_of_parts(text, wrong)? {
+        total if total > LONGEST => Err(format!("the duration `{text}` is longer than a day (`24h`)")),
+        total => Ok(total),
+    }
+}
+
+fn read_long_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("expected a duration such as `30d`, `52w` or `12h`, found `{text}`");
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("the duration `{text}` has no unit: `{text}d` or `{text}h`?"));
+    }
+    match sum_of_parts(text, wrong)? {
+        total if total > LONGEST_KEPT => {
+            Err(format!("the duration `{text}` is longer than a hundred years; leave it out to keep all"))
+        }
+        total => Ok(total),
+    }
+}
+
+fn sum_of_parts(text: &str, wrong: impl Fn() -> String) -> Result<Duration, String> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("the duration `{text}` has no unit: `{text}s` or `{text}ms`?"));
     }
@@ -61,6 +93,8 @@ fn read_duration(text: &str) -> Result<Duration, String> {
             "s" => 1_000,
             "m" => 60_000,
             "h" => 3_600_000,
+            "d" => 86_400_000,
+            "w" => 7 * 86_400_000,
             _ => return Err(wrong()),
         };
         let number: u64 = digits.parse().map_err(|_not_a_number| wrong())?;
@@ -71,7 +105,6 @@ fn read_duration(text: &str) -> Result<Duration, String> {
     match total {
         Duration::ZERO if text.is_empty() => Err(wrong()),
         Duration::ZERO => Err(format!("the duration `{text}` must be longer than nothing")),
-        total if total > LONGEST => Err(format!("the duration `{text}` is longer than a day (`24h`)")),
         total => Ok(total),
     }
 }
@@ -107,6 +140,35 @@ fn parse_size(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| format!("the size `{text}` is too large"))
 }
 
+/// Whole millionths, so that no price is computed with a number that is only nearly right.
+fn parse_discount(text: &str) -> Result<DiscountText, String> {
+    let wrong = || format!("expected a discount such as `10%`, `12.5%` or `0.1`, found `{text}`");
+    if text.starts_with('-') {
+        return Err(format!("a discount of `{text}` would be a surcharge; set `prices` instead"));
+    }
+    let (number, decimals) = match text.strip_suffix('%') {
+        Some(percent) => (percent.trim_end(), 4_u32),
+        None => (text, 6),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let are_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let length = u32::try_from(fraction.len()).unwrap_or(u32::MAX);
+    if whole.is_empty() || !are_digits(whole) || !are_digits(fraction) || number.ends_with('.') {
+        return Err(wrong());
+    }
+    if length > decimals {
+        return Err(format!("the discount `{text}` is finer than a ten-thousandth of a percent"));
+    }
+    let Ok(units) = format!("{whole}{fraction}").parse::<u32>() else { return Err(wrong()) };
+    let millionths = units.saturating_mul(10_u32.saturating_pow(decimals - length));
+    match Discount::from_millionths(millionths) {
+        // `1` would be a gift and is meant as a percentage more often than not.
+        Some(discount) if decimals == 4 || millionths < Discount::WHOLE => Ok(DiscountText(discount)),
+        _ if decimals == 6 => Err(format!("the discount `{text}` has no unit: `{text}%`?")),
+        _ => Err(format!("a discount of `{text}` is more than the whole price")),
+    }
+}
+
 fn parse_dollars(text: &str) -> Result<Dollars, String> {
     let wrong = |error| format!("expected US dollars such as `0.25`, found `{text}`: {error}");
     Rate::from_dollars_per_million(text).map(Dollars).map_err(wrong)
@@ -139,6 +201,18 @@ written_as_text!(
     "Duration",
     |text: &str| read_duration(text.trim()).map(DurationText),
     json_schema!({"type": "string", "description": "A length of time: 200ms, 5s, 2m, 1h.", "examples": ["200ms", "5s", "2m"]})
+);
+written_as_text!(
+    LongDurationText,
+    "LongDuration",
+    |text: &str| read_long_duration(text.trim()).map(LongDurationText),
+    json_schema!({"type": "string", "description": "A length of time: 400d, 52w, 12h.", "examples": ["400d", "12h"]})
+);
+written_as_text!(
+    DiscountText,
+    "Discount",
+    |text: &str| parse_discount(text.trim()),
+    json_schema!({"type": ["number", "string"], "minimum": 0, "exclusiveMaximum": 1, "description": "A part of a price: 10%, 12.5%, 0.1.", "examples": ["10%"]})
 );
 written_as_text!(
     DurationRange,
@@ -194,6 +268,39 @@ mod tests {
         assert_eq!(parse_range("200ms..5s").unwrap().longest, Duration::from_secs(5));
         for text in ["5s", "5s..200ms", "..5s", "1s..", "1s...2s"] {
             assert!(parse_range(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_of_keeping_are_written_in_days_too() {
+        for (text, hours) in [("400d", 9_600), ("2w", 336), ("1d12h", 36), ("12h", 12)] {
+            assert_eq!(read_long_duration(text), Ok(Duration::from_secs(hours * 3_600)), "{text}");
+        }
+        for text in ["", "400", "1y", "0d", "40000d", "-1d"] {
+            assert!(read_long_duration(text).is_err(), "{text}");
+        }
+        assert!(parse_duration("2d").unwrap_err().to_string().contains("longer than a day"));
+    }
+
+    #[test]
+    fn discounts_are_percentages_or_fractions_and_exact() {
+        for (text, millionths, shown) in [
+            ("10%", 100_000, "10%"),
+            ("12.5 %", 125_000, "12.5%"),
+            ("0.1", 100_000, "10%"),
+            ("0.0001%", 1, "0.0001%"),
+            ("0", 0, "0%"),
+            ("100%", 1_000_000, "100%"),
+            ("0.333333", 333_333, "33.3333%"),
+        ] {
+            let discount = parse_discount(text).unwrap().0;
+            assert_eq!(discount.millionths(), millionths, "{text}");
+            assert_eq!(discount.to_string(), shown, "{text}");
+        }
+        for text in
+            ["", "%", "10", "1", "1.0", "101%", "-5%", "0.0000001", "1e-1", ".5", "5.%", "99999999999%", "٥%"]
+        {
+            assert!(parse_discount(text).is_err(), "{text}");
         }
     }
 

@@ -307,11 +307,17 @@ impl Provider {
         let facts = catalog.model(&self.kind, model);
         let prices = plan::names::prices(settings, &label, facts);
         let prices = prices.map(|prices| {
-            let kept: serde_json::Map<String, serde_json::Value> = prices
+            let mut kept: serde_json::Map<String, serde_json::Value> = prices
                 .iter()
                 .filter(|(tier, ..)| *tier == PriceTier::Standard)
                 .map(|(_, kind, rate)| (kind.name().to_owned(), rate.0.into()))
                 .collect();
+            // The figures are those after the discount; that there was one tells why they are not the list's.
+            if let Some(configured) = settings.providers.get(&*self.name)
+                && !configured.discount.is_none()
+            {
+                kept.insert("discount".to_owned(), configured.discount.to_string().into());
+            }
             (prices, Text::from(serde_json::Value::Object(kept).to_string()))
         });
         Target {
@@ -389,6 +395,7 @@ mod tests {
             base_url: base_url.into(),
             keys: Vec::new(),
             headers: std::iter::empty().collect(),
+            discount: tidegate_config::Discount::NONE,
             timeouts: tidegate_config::Timeouts::default(),
         };
         Provider::build(&configured, Catalog::builtin(), before).unwrap()
@@ -433,6 +440,38 @@ mod tests {
         assert!(!is_ready(&after, "down") && is_ready(&after, "missing"));
         assert!(!is_ready(&twice, "down"), "also where nobody asked in between");
         assert!(is_ready(&moved, "down"));
+    }
+
+    #[test]
+    fn what_a_target_costs_is_the_list_or_the_users_own_price_less_the_discount() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tidegate.yaml");
+        let text = "providers: { house: { kind: openai-compatible, base_url: 'http://127.0.0.1:1/v1', discount: 12.5% }, \
+                    openai: { discount: 10%, api_key: x }, plain: { kind: openai, api_key: x } }\n\
+                    prices: { house/*: { input: 8, output: 16 }, house/own: { input: 0.4 }, openai/*: { output: 1 } }\n";
+        std::fs::write(&path, text).unwrap();
+        let sources =
+            tidegate_config::Sources { config: Some(path), ..tidegate_config::Sources::of_process() };
+        let settings = tidegate_config::load(&sources).unwrap();
+        let kept = |name: &str, model: &str| {
+            let provider = Provider::build(&settings.providers[name], Catalog::builtin(), None).unwrap();
+            let (_, kept) = target(&provider, &settings, model).prices.clone().unwrap();
+            serde_json::from_str::<serde_json::Value>(&kept).unwrap()
+        };
+        let nano = |dollars: u64| dollars * 1_000_000_000;
+        let any = kept("house", "any");
+        assert_eq!(any, serde_json::json!({"input": nano(7), "output": nano(14), "discount": "12.5%"}));
+        let own = kept("house", "own");
+        assert_eq!(
+            own,
+            serde_json::json!({"input": 350_000_000, "discount": "12.5%"}),
+            "its own entry alone counts"
+        );
+        let (listed, reduced) = (kept("plain", "gpt-5"), kept("openai", "gpt-5"));
+        assert_eq!(listed.get("discount"), None);
+        let input = |prices: &serde_json::Value| prices["input"].as_u64().unwrap();
+        assert_eq!(input(&reduced) * 10, input(&listed) * 9, "the pattern does not set the input's price");
+        assert_eq!(reduced["output"], 900_000_000);
     }
 
     fn settings() -> Settings {

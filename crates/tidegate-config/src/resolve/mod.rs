@@ -5,8 +5,12 @@
 //! | `server` | where to listen, and whether that is safe |
 //! | `providers` | kinds, addresses, keys, headers |
 //! | `models` | targets, strategies, fallbacks without circles |
+//! | `keep` | the store, what replicas share, the ledger |
+//! | `auth` | whose tokens are believed |
 //! | `policy` | deadlines, retries, what goes on to the next target; prices |
 
+mod auth;
+mod keep;
 mod models;
 mod policy;
 mod providers;
@@ -47,7 +51,10 @@ impl Resolver<'_> {
             }
             settings.data = PathBuf::from(&data.value);
         }
-        self.refuse_reserved(file);
+        settings.store = self.store(file);
+        settings.shared = self.shared(file, &mut settings.notices);
+        settings.ledger = self.ledger(file.ledger.as_ref(), &mut settings.notices);
+        settings.jwt = self.jwt_issuers(file.auth.as_ref(), &mut settings.notices);
         settings.policy = self.general_policy(file);
         if self.tree.get("providers").is_some() {
             settings.providers = self.providers(&file.providers, &settings.policy, &mut settings.notices);
@@ -63,20 +70,6 @@ impl Resolver<'_> {
 
     fn report<T>(&mut self, mistake: Mistake, at: &Located<T>) {
         self.mistakes.push(mistake.at(at.place.clone()));
-    }
-
-    /// Keys that the format has and this version does not.
-    fn refuse_reserved(&mut self, file: &File) {
-        if let Some(store) = &file.store {
-            let mistake = Mistake::new("`store` is not available yet");
-            let help = "leave it out: calls are kept in the embedded store, in the directory `data`";
-            self.mistakes.push(mistake.help(help).at(store.key_place.clone()));
-        }
-        if let Some(shared) = &file.shared {
-            let mistake =
-                Mistake::new("`shared` is not available yet").help("leave it out and run one replica");
-            self.mistakes.push(mistake.at(shared.key_place.clone()));
-        }
     }
 
     /// A weight, 1 when left out.

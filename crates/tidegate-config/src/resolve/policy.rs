@@ -9,7 +9,9 @@ use crate::file::{
     File, ModelSection, Named, PriceSection, RecoveryKind, RetrySection, StreamSection, TimeoutSection,
 };
 use crate::read::Located;
-use crate::settings::{Backoff, FallbackOn, Policy, PriceOverride, Provider, Recovery, Retry, Timeouts};
+use crate::settings::{
+    Backoff, EVERY_MODEL, FallbackOn, Policy, PriceOverride, Provider, Recovery, Retry, Timeouts,
+};
 use crate::suggest;
 
 /// More tries than this at one target only multiply an outage.
@@ -107,10 +109,18 @@ impl Resolver<'_> {
         for (name, section) in &sections.0 {
             let provider =
                 name.split_once('/').filter(|(_, model)| !model.is_empty()).map(|(provider, _)| provider);
+            let is_pattern = name.contains(EVERY_MODEL) && !name.ends_with(&format!("/{EVERY_MODEL}"));
+            if is_pattern || name.matches(EVERY_MODEL).count() > 1 {
+                self.mistakes.push(
+                    Mistake::new(format!("`{name}` is no pattern that is understood"))
+                        .help("`provider/*` stands for all models of a provider that have no entry of their own")
+                        .at(section.key_place.clone()),
+                );
+            }
             match provider {
                 None => self.mistakes.push(
                     Mistake::new(format!("`{name}` does not name a provider's model"))
-                        .help("prices are set by `provider/upstream-model`")
+                        .help("prices are set by `provider/upstream-model`, or `provider/*` for all others of a provider")
                         .at(section.key_place.clone()),
                 ),
                 Some(provider) if !self.has_provider(provider, providers) => {

@@ -12,7 +12,7 @@ use crate::file::{KeyEntry, Named, ProviderSection};
 use crate::known::{self, Kind};
 use crate::read::Located;
 use crate::secret::Secret;
-use crate::settings::{Key, KeySource, Policy, Provider, Settings, Timeouts};
+use crate::settings::{Discount, Key, KeySource, Policy, Provider, Settings, Timeouts};
 use crate::suggest;
 use crate::yaml::Node;
 
@@ -33,6 +33,7 @@ pub(super) fn from_environment(environment: &Environment, timeouts: Timeouts) ->
             base_url,
             keys: vec![key],
             headers: IndexMap::new(),
+            discount: Discount::NONE,
             timeouts,
         };
         providers.insert(provider.name.clone(), provider);
@@ -83,6 +84,7 @@ impl Resolver<'_> {
                 base_url,
                 keys: self.keys(name, kind, at, section),
                 headers: self.headers(&section.headers),
+                discount: section.discount.map_or(Discount::NONE, |discount| discount.0),
                 timeouts: narrowed(general.timeouts, section.timeout),
             };
             providers.insert(name.clone(), provider);

@@ -1,7 +1,10 @@
 //! The `server` section.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
+
+use http::HeaderName;
+use ipnet::IpNet;
 
 use super::Resolver;
 use crate::diagnostic::Mistake;
@@ -13,6 +16,8 @@ use crate::settings::{Auth, Server};
 const LARGEST_BODY: u64 = 1024 * 1024 * 1024;
 /// A smaller limit would refuse a plain question.
 const SMALLEST_BODY: u64 = 1024;
+/// Each is compared with the address of every call.
+const MOST_PROXIES: usize = 100;
 /// More threads than any machine has processors.
 const MOST_WORKERS: u32 = 1024;
 
@@ -59,6 +64,14 @@ impl Resolver<'_> {
                 AuthKind::Open => Auth::Open,
             };
         }
+        if let Some(header) = &section.end_user_header
+            && let Some(name) = self.end_user_header(header)
+        {
+            server.end_user_header = name;
+        }
+        if let Some(proxies) = &section.trusted_proxies {
+            server.trusted_proxies = self.proxies(proxies);
+        }
         if let Some(workers) = &section.workers {
             let number = usize::try_from(workers.value).ok().and_then(NonZeroUsize::new);
             match number.filter(|_| workers.value <= MOST_WORKERS) {
@@ -68,6 +81,48 @@ impl Resolver<'_> {
                 }
             }
         }
+    }
+
+    /// Headers that carry something else already.
+    fn end_user_header(&mut self, written: &Located<String>) -> Option<String> {
+        const TAKEN: [&str; 7] =
+            ["authorization", "x-api-key", "x-goog-api-key", "api-key", "host", "content-length", "cookie"];
+
+        let name = written.value.trim().to_ascii_lowercase();
+        let wrong = if HeaderName::from_bytes(name.as_bytes()).is_err() {
+            format!("`{name}` cannot be the name of an HTTP header")
+        } else if TAKEN.contains(&name.as_str()) {
+            format!("the header `{name}` holds something else than a user's name")
+        } else {
+            return Some(name);
+        };
+        self.report(Mistake::new(wrong).help("such as `x-user-id`"), written);
+        None
+    }
+
+    fn proxies(&mut self, written: &[Located<String>]) -> Vec<IpNet> {
+        if let Some(beyond) = written.get(MOST_PROXIES) {
+            let mistake = Mistake::new(format!("`trusted_proxies` has more than {MOST_PROXIES} entries"));
+            self.report(mistake.help("write networks, such as `10.0.0.0/8`"), beyond);
+        }
+        let mut networks = Vec::new();
+        for entry in written {
+            let text = entry.value.trim();
+            let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+            match network {
+                Ok(network) if network.prefix_len() == 0 => {
+                    let mistake =
+                        Mistake::new(format!("`{text}` believes every caller about its own address"));
+                    self.report(mistake.help("name the networks of your proxies"), entry);
+                }
+                Ok(network) => networks.push(network.trunc()),
+                Err(_) => {
+                    let mistake = Mistake::new(format!("`{text}` is neither a network nor an address"));
+                    self.report(mistake.help("such as `10.0.0.0/8`, `192.168.1.7` or `fd00::/8`"), entry);
+                }
+            }
+        }
+        networks
     }
 
     fn address(&mut self, listen: &Located<String>) -> Option<SocketAddr> {
@@ -91,11 +146,17 @@ impl Resolver<'_> {
 
 /// Anybody could spend the owner's money at an open address, so it takes a key or a deliberate word.
 fn check_listen(server: &Server, keys_exist: bool) -> Option<Mistake> {
-    if keys_exist || server.auth == Auth::Open || server.listen.ip().to_canonical().is_loopback() {
+    let is_guarded = match server.auth {
+        Auth::KeysOnceOneExists => keys_exist,
+        // Without a key nobody can call, and whoever asked for keys means that.
+        Auth::Keys | Auth::Open => true,
+    };
+    if is_guarded || server.listen.ip().to_canonical().is_loopback() {
         return None;
     }
     Some(
-        Mistake::new(format!("{} can be reached from other machines, and no key exists yet", server.listen))
-            .help("listen on 127.0.0.1, or set `auth: open` under `server` if everybody may call"),
+        Mistake::new(format!("{} can be reached from other machines, and no key exists yet", server.listen)).help(
+            "make one with `tidegate keys create`, or set `auth: keys` under `server` to let nobody in until there is one, or `auth: open` if everybody may call",
+        ),
     )
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_catalog::{Catalog, Mode, ModelFacts, PriceTier, Prices, Rate};
-use tidegate_config::{PriceOverride, Settings};
+use tidegate_config::{Discount, PriceOverride, Settings};
 
 use crate::error::GatewayError;
 use crate::provider::{Provider, ProviderError};
@@ -107,14 +107,20 @@ pub fn target_facts<'a>(
     (facts, prices(settings, target, facts))
 }
 
-/// The catalog's prices, overridden by the configuration's.
+/// The catalog's prices, overridden by the configuration's, less the provider's discount: what is paid in the end.
 pub(crate) fn prices(settings: &Settings, target: &str, facts: Option<&ModelFacts>) -> Option<Prices> {
-    let own = settings.prices.get(target).map(prices_of);
-    match (facts.and_then(ModelFacts::prices), own) {
+    let (provider, model) = target.split_once('/')?;
+    let own = settings.price_override(provider, model).map(prices_of);
+    let listed = match (facts.and_then(ModelFacts::prices), own) {
         (Some(listed), Some(own)) => Some(listed.clone().overridden_by(&own)),
         (Some(listed), None) => Some(listed.clone()),
         (None, own) => own,
+    };
+    let discount = settings.providers.get(provider).map_or(Discount::NONE, |provider| provider.discount);
+    if discount.is_none() {
+        return listed;
     }
+    listed.map(|prices| prices.changed_by(|rate| Rate(discount.apply(rate.0))))
 }
 
 fn prices_of(own: &PriceOverride) -> Prices {

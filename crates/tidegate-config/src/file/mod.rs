@@ -2,6 +2,9 @@
 //!
 //! Everything is optional; what the values mean together is settled in `resolve`. Filled in by `read`.
 
+mod auth;
+mod keep;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +16,10 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use crate::read::Located;
-use crate::units::{Dollars, DurationRange, DurationText, Size};
+use crate::units::{DiscountText, Dollars, DurationRange, DurationText, Size};
+
+pub(crate) use auth::{AuthSection, JwtSection, OneOrList};
+pub(crate) use keep::{BodiesSection, KeepKind, LedgerSection, RedactEntry, SharedEntry, UnreachableKind};
 
 /// The JSON Schema of the configuration file, for editors. A first line
 /// `# yaml-language-server: $schema=./tidegate.schema.json` in the file makes use of it.
@@ -31,13 +37,19 @@ pub fn schema() -> serde_json::Value {
 pub(crate) struct File {
     /// The listening side.
     pub(crate) server: Option<ServerSection>,
-    /// The directory of the embedded store. A relative path starts at the working directory.
+    /// The directory of the journal, and of the embedded store where there is no `store`. A relative path starts at the working
+    /// directory. Each replica has its own.
     #[schemars(extend("default" = "./tidegate-data"))]
     pub(crate) data: Option<Located<String>>,
-    #[schemars(skip)]
-    pub(crate) store: Option<Located<Anything>>,
-    #[schemars(skip)]
-    pub(crate) shared: Option<Located<Anything>>,
+    /// A PostgreSQL for keys, budgets and the ledger, `postgres://user:password@host/database`, in place of the embedded store. What
+    /// several replicas need.
+    pub(crate) store: Option<Located<String>>,
+    /// A Redis or Valkey in which several replicas count limits and budgets together.
+    pub(crate) shared: Option<Located<SharedEntry>>,
+    /// The durable list of calls.
+    pub(crate) ledger: Option<LedgerSection>,
+    /// Who callers are, besides the keys that Tidegate gives out.
+    pub(crate) auth: Option<AuthSection>,
     /// Where calls can go, by a name of your choice. A name that is known (`openai`, `anthropic`, `gemini`, …) brings its base
     /// URL, dialects and authentication with it.
     pub(crate) providers: Named<Option<ProviderSection>>,
@@ -55,7 +67,8 @@ pub(crate) struct File {
     /// Refuse a call rather than drop what the target cannot express. Callers can ask for it with `x-tidegate-strict`.
     #[schemars(extend("default" = false))]
     pub(crate) strict: Option<bool>,
-    /// Prices that replace the catalog's, by `provider/upstream-model`.
+    /// Prices that replace the catalog's, by `provider/upstream-model`, or `provider/*` for all models of a provider that have no
+    /// entry of their own.
     pub(crate) prices: Named<PriceSection>,
 }
 
@@ -64,7 +77,7 @@ pub(crate) struct File {
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct ServerSection {
-    /// Address and port. An address that other machines can reach is refused while no key exists, unless `auth` is `open`.
+    /// Address and port. An address that other machines can reach is refused while no key exists, unless `auth` is set.
     #[schemars(extend("default" = "127.0.0.1:8080"))]
     pub(crate) listen: Option<Located<String>>,
     /// The largest request body that is accepted. A larger one is refused without being read on.
@@ -73,19 +86,24 @@ pub(crate) struct ServerSection {
     /// How long calls in flight may finish after a SIGTERM.
     #[schemars(extend("default" = "30s"))]
     pub(crate) drain: Option<DurationText>,
-    /// Who may call.
-    #[schemars(extend("default" = "keys"))]
+    /// Who may call. Everybody on this machine until the first key exists, and from then on callers with a key, when left out.
     pub(crate) auth: Option<AuthKind>,
     /// Worker threads. As many as there are processors, when left out.
     pub(crate) workers: Option<Located<u32>>,
+    /// The header that names the end user where the body does not.
+    #[schemars(extend("default" = "x-tidegate-user"))]
+    pub(crate) end_user_header: Option<Located<String>>,
+    /// The networks of the proxies in front, such as `10.0.0.0/8`. Only their word is taken (`x-forwarded-for`) for the address of a
+    /// caller.
+    pub(crate) trusted_proxies: Option<Vec<Located<String>>>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AuthKind {
-    /// Callers with a key, once one exists.
+    /// Callers with a key, even while there is none.
     Keys,
-    /// Everybody who can reach the address.
+    /// Everybody who can reach the address. A valid key still counts as whose it is.
     Open,
 }
 
@@ -106,6 +124,9 @@ pub(crate) struct ProviderSection {
     pub(crate) keys: Option<Located<Vec<Located<KeyEntry>>>>,
     /// Headers that are added to every request.
     pub(crate) headers: Named<String>,
+    /// What the provider takes off its prices for you: `10%`. Costs, budgets and reports count what is left. It is taken off the
+    /// prices under `prices` as well.
+    pub(crate) discount: Option<DiscountText>,
     /// Deadlines for this provider's targets. `total` holds for calls that name the provider directly.
     pub(crate) timeout: Option<TimeoutSection>,
 }
@@ -358,15 +379,5 @@ impl<T: JsonSchema> JsonSchema for Located<T> {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         T::json_schema(generator)
-    }
-}
-
-/// A value of any shape, for keys that are reserved and not read yet.
-#[derive(Debug)]
-pub(crate) struct Anything;
-
-impl<'de> Deserialize<'de> for Anything {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        serde::de::IgnoredAny::deserialize(deserializer).map(|_ignored| Self)
     }
 }

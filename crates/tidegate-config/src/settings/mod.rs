@@ -1,14 +1,21 @@
 //! The resolved settings: plain data with every default filled in. Read by every station; written only by `resolve`.
 
+mod access;
+mod keep;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::secret::Secret;
+
+pub use access::{JwtAlgorithm, JwtClaimNames, JwtIssuer};
+pub use keep::{Bodies, Discount, KeepBodies, Ledger, Redaction, Retention, Shared, Store, Unreachable};
 
 /// Everything that Tidegate was told, resolved. Kept in an `Arc` and replaced whole on a reload.
 #[derive(Debug, Clone, Serialize)]
@@ -17,15 +24,23 @@ pub struct Settings {
     pub origin: Origin,
     /// The listening side.
     pub server: Server,
-    /// The directory of the embedded store.
+    /// The directory of the journal, and of the embedded store.
     pub data: PathBuf,
+    /// Where keys, budgets and the ledger are kept.
+    pub store: Store,
+    /// What several replicas share while they run.
+    pub shared: Option<Shared>,
+    /// The durable list of calls.
+    pub ledger: Ledger,
+    /// The identity providers whose tokens are accepted in place of a key. Their issuers differ.
+    pub jwt: Vec<JwtIssuer>,
     /// The configured providers by name, in the file's order.
     pub providers: IndexMap<String, Provider>,
     /// The entries of `models:` by name, in the file's order.
     pub models: IndexMap<String, Model>,
     /// The policy for calls that name a provider's model directly; entries of `models:` carry their own.
     pub policy: Policy,
-    /// Prices that replace the catalog's, by `provider/upstream-model`.
+    /// Prices that replace the catalog's, by `provider/upstream-model` or `provider/*`. Asked through [`Settings::price_override`].
     pub prices: IndexMap<String, PriceOverride>,
     /// What the operator should know although nothing is wrong. One sentence each, for the log and `tidegate check`.
     pub notices: Vec<String>,
@@ -54,6 +69,10 @@ pub struct Server {
     pub auth: Auth,
     /// Worker threads; as many as there are processors, when not set.
     pub workers: Option<NonZeroUsize>,
+    /// The header that names the end user where the body does not, in lower case. A valid name of a header.
+    pub end_user_header: String,
+    /// The proxies whose `x-forwarded-for` is believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// Who may call.
@@ -62,8 +81,10 @@ pub struct Server {
 pub enum Auth {
     /// Callers with a key, once one exists. Before that everybody, which is why only a loopback address is accepted.
     #[default]
+    KeysOnceOneExists,
+    /// Callers with a key, even while none exists.
     Keys,
-    /// Everybody, on any address.
+    /// Everybody, on any address. A valid key still counts as whose it is.
     Open,
 }
 
@@ -80,6 +101,8 @@ pub struct Provider {
     pub keys: Vec<Key>,
     /// Headers added to every request.
     pub headers: IndexMap<String, Secret>,
+    /// What it takes off its list prices.
+    pub discount: Discount,
     /// The deadlines of its targets, where a model or target does not say otherwise.
     pub timeouts: Timeouts,
 }
@@ -270,6 +293,8 @@ impl Default for Server {
             drain: Duration::from_secs(30),
             auth: Auth::default(),
             workers: None,
+            end_user_header: "x-tidegate-user".to_owned(),
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -281,6 +306,10 @@ impl Settings {
             origin,
             server: Server::default(),
             data: PathBuf::from("./tidegate-data"),
+            store: Store::default(),
+            shared: None,
+            ledger: Ledger::default(),
+            jwt: Vec::new(),
             providers: IndexMap::new(),
             models: IndexMap::new(),
             policy: Policy::default(),
@@ -302,4 +331,14 @@ impl Settings {
             retry: self.policy.retry,
         })
     }
+
+    /// The prices that the file sets for a provider's model: its own entry, else the provider's `provider/*`.
+    pub fn price_override(&self, provider: &str, model: &str) -> Option<&PriceOverride> {
+        self.prices
+            .get(&format!("{provider}/{model}"))
+            .or_else(|| self.prices.get(&format!("{provider}/{EVERY_MODEL}")))
+    }
 }
+
+/// Stands for every model of a provider, in `prices`.
+pub(crate) const EVERY_MODEL: &str = "*";
