@@ -71,6 +71,8 @@ pub struct LedgerEntry {
     pub duration_us: u64,
     /// From accepting the call to the first token that went out to the caller.
     pub time_to_first_token_us: Option<u64>,
+    /// The organisation of the caller's key.
+    pub organization_id: Option<Text>,
     /// The caller's key.
     pub key_id: Option<Text>,
     /// The team of the caller's key.
@@ -103,6 +105,10 @@ pub struct LedgerEntry {
     pub usage: Usage,
     /// What it cost; `None` where the price is not known.
     pub cost_nanodollars: Option<u64>,
+    /// What the caller is charged, where that is not the cost: with the team's margin.
+    pub charge_nanodollars: Option<u64>,
+    /// Whether tokens or cost are an estimate: the provider did not tell them.
+    pub is_estimated: bool,
     /// The prices by which the cost was computed, as compact JSON, so that a later change alters nothing.
     pub prices: Option<Text>,
     /// What the caller wants its calls to be told apart by.
@@ -126,6 +132,7 @@ impl LedgerEntry {
             id,
             duration_us: 0,
             time_to_first_token_us: None,
+            organization_id: None,
             key_id: None,
             team_id: None,
             end_user: None,
@@ -142,6 +149,8 @@ impl LedgerEntry {
             finish_reason: None,
             usage: Usage::default(),
             cost_nanodollars: None,
+            charge_nanodollars: None,
+            is_estimated: false,
             prices: None,
             tags: Tags::default(),
             attempts: Vec::new(),

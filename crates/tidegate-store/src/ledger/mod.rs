@@ -1,12 +1,14 @@
 //! The ledger: the durable list of calls. One entry a call, exactly once.
 
 mod entry;
+mod position;
 mod reports;
 mod tags;
 mod text;
 mod writer;
 
 pub use entry::{Attempt, CacheState, CallId, LedgerEntry, Outcome};
+pub(crate) use position::JournalPosition;
 pub use reports::{CallsQuery, GroupBy, UsageQuery, UsageRow};
 pub use tags::{TagError, Tags};
 pub use text::Text;

@@ -14,14 +14,13 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until, timeout_at},
 };
 
 use super::LedgerEntry;
-use crate::queries::calls::{Inserts, insert_all};
+use crate::{database::Database, error::StoreError};
 
 /// Calls in flight and entries that wait, together. At about 1 KiB an entry a full queue takes 32 MiB; at a thousand calls
 /// a second it bridges half a minute without a database.
@@ -134,11 +133,7 @@ struct Counters {
 }
 
 impl LedgerWriter {
-    pub(crate) fn start(
-        connection: SqliteConnection,
-        connect_options: SqliteConnectOptions,
-        options: LedgerOptions,
-    ) -> Self {
+    pub(crate) fn start(database: Database, options: LedgerOptions) -> Self {
         let (entries, entries_receiver) = mpsc::channel(options.capacity.max(1));
         let (flushes, flushes_receiver) = mpsc::channel(MAX_WAITING_FLUSHES);
         let (closing, closing_receiver) = watch::channel(None);
@@ -149,9 +144,7 @@ impl LedgerWriter {
             flushes: flushes_receiver,
             closing: closing_receiver,
             counters: Arc::clone(&counters),
-            connection: Some(connection),
-            connect_options,
-            inserts: Inserts::new(),
+            database,
             window: options.batch_window,
             batch: Vec::new(),
         };
@@ -245,10 +238,7 @@ struct WriterTask {
     flushes: mpsc::Receiver<oneshot::Sender<()>>,
     closing: watch::Receiver<Option<Instant>>,
     counters: Arc<Counters>,
-    /// `None` after a failure: the next try begins with a fresh one.
-    connection: Option<SqliteConnection>,
-    connect_options: SqliteConnectOptions,
-    inserts: Inserts,
+    database: Database,
     window: Duration,
     /// Taken from the queue and not yet written. Never more than [`MAX_BATCH`].
     batch: Vec<LedgerEntry>,
@@ -351,9 +341,6 @@ impl WriterTask {
         }
         // One that was recorded at the last moment.
         self.drain().await;
-        if let Some(connection) = self.connection.take() {
-            close(connection).await;
-        }
     }
 
     /// Writes the batch, again and again until the database takes it. False if the process ends before.
@@ -383,15 +370,8 @@ impl WriterTask {
         true
     }
 
-    async fn try_batch(&mut self) -> Result<(), sqlx::Error> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.connect_options.connect().await?,
-        };
-        // On an error the connection is dropped with its transaction: whatever state it was in, the next is clean.
-        insert_all(&mut connection, &self.inserts, &self.batch).await?;
-        self.connection = Some(connection);
-        Ok(())
+    async fn try_batch(&mut self) -> Result<(), StoreError> {
+        self.database.write_batch(&self.batch, None).await
     }
 
     fn succeeded(&mut self) {
@@ -404,7 +384,7 @@ impl WriterTask {
         }
     }
 
-    fn failed(&self, error: &sqlx::Error) {
+    fn failed(&self, error: &StoreError) {
         self.counters.failed_batches.fetch_add(1, Ordering::Relaxed);
         let failures = self.counters.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
         // At the first failure and then at every power of two: loud enough, and not a line every two seconds for a night.
@@ -429,11 +409,5 @@ async fn close_requested(closing: &mut watch::Receiver<Option<Instant>>) -> Inst
         Ok(Some(deadline)) => deadline,
         // All handles are gone without a close: the queue's end will tell.
         Ok(None) | Err(_) => std::future::pending().await,
-    }
-}
-
-async fn close(connection: SqliteConnection) {
-    if let Err(error) = sqlx::Connection::close(connection).await {
-        tracing::debug!(%error, "the ledger's connection did not close in order");
     }
 }

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sqlx::{
-    Arguments, AssertSqlSafe, Connection, Row, SqlSafeStr, SqlStr, SqliteConnection, SqlitePool,
-    sqlite::{SqliteArguments, SqliteRow},
-};
 use tidegate_wire::Usage;
 use uuid::Uuid;
 
-use crate::ledger::{
-    CacheState, CallId, CallsQuery, GroupBy, LedgerEntry, Outcome, Tags, Text, UsageQuery, UsageRow,
+use super::many::ManyRows;
+use crate::{
+    database::{Database, Kind, Row, Transaction, Value, query_text},
+    error::StoreError,
+    ledger::{
+        CacheState, CallId, CallsQuery, GroupBy, LedgerEntry, Outcome, Tags, Text, UsageQuery, UsageRow,
+    },
 };
 
 /// In the order in which [`bind`] adds the values.
-const COLUMNS: [&str; 35] = [
+const COLUMNS: [&str; 38] = [
     "id",
     "started_at_ms",
     "duration_us",
@@ -51,14 +52,10 @@ const COLUMNS: [&str; 35] = [
     "cache",
     "bytes_in",
     "bytes_out",
+    "organization_id",
+    "charge_nanodollars",
+    "is_estimated",
 ];
-
-/// How many rows one statement inserts: the largest first, the rest of a batch by the smaller ones.
-///
-/// Measured, release build, per entry of a realistic size and with all 35 columns, batches of 512: one statement of 64
-/// rows 3.8 µs of CPU, of 16 rows 4.6 µs, of one row 14 µs (each statement is a round trip to the connection's own
-/// thread), `INSERT … SELECT … FROM json_each(?)` 23 µs (every column searches the JSON again).
-const STATEMENT_ROWS: [usize; 4] = [64, 16, 4, 1];
 
 /// Longer strings are cut. Names of models come from callers and are bounded by nothing but the size of a request.
 const MAX_TEXT_BYTES: usize = 512;
@@ -66,102 +63,80 @@ const MAX_TEXT_BYTES: usize = 512;
 /// Counts above this (10¹²) are cut: a provider that reports absurd ones must not make a report's sums overflow.
 const MAX_COUNT: u64 = 1 << 40;
 
-/// The dearest call that can be recorded, nine million dollars; for the same reason.
-const MAX_COST_NANODOLLARS: u64 = 1 << 53;
+/// The dearest call that can be recorded, 70,000 dollars; for the same reason.
+const MAX_COST_NANODOLLARS: u64 = 1 << 46;
 
-/// The insert statements, made once for a writer.
-#[derive(Debug)]
-pub(crate) struct Inserts([(usize, SqlStr); STATEMENT_ROWS.len()]);
-
-impl Inserts {
-    pub(crate) fn new() -> Self {
-        let row = format!("({})", ["?"; COLUMNS.len()].join(","));
-        Self(STATEMENT_ROWS.map(|rows| {
-            let values = vec![row.as_str(); rows].join(",");
-            // A batch whose COMMIT was done but not acknowledged is sent again: what is there already stays as it is.
-            let sql: Arc<str> = format!(
-                "INSERT INTO calls ({}) VALUES {values} ON CONFLICT (id) DO NOTHING",
-                COLUMNS.join(",")
-            )
-            .into();
-            (rows, AssertSqlSafe(sql).into_sql_str())
-        }))
-    }
+/// Inserts all that are not there yet. Says how many those were.
+pub(crate) async fn insert(
+    transaction: &mut Transaction,
+    entries: &[LedgerEntry],
+) -> Result<u64, StoreError> {
+    static INSERTS: ManyRows = ManyRows::new("calls", &COLUMNS, |kind| match kind {
+        Kind::Sqlite => "ON CONFLICT (id) DO NOTHING".to_owned(),
+        Kind::Postgres => "ON CONFLICT (id, started_at_ms) DO NOTHING".to_owned(),
+    });
+    INSERTS.run(transaction, entries, push_values).await
 }
 
-/// Writes all of them or none, in one transaction.
-pub(crate) async fn insert_all(
-    connection: &mut SqliteConnection,
-    inserts: &Inserts,
-    mut entries: &[LedgerEntry],
-) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    for (rows, sql) in &inserts.0 {
-        while let Some((chunk, rest)) = entries.split_at_checked(*rows) {
-            let mut arguments = SqliteArguments::default();
-            arguments.reserve(rows * COLUMNS.len(), 0);
-            for entry in chunk {
-                bind(&mut arguments, entry).map_err(sqlx::Error::Encode)?;
-            }
-            sqlx::query_with(sql.clone(), arguments).execute(&mut *transaction).await?;
-            entries = rest;
-        }
-    }
-    transaction.commit().await
-}
-
-fn bind(arguments: &mut SqliteArguments, entry: &LedgerEntry) -> Result<(), sqlx::error::BoxDynError> {
-    arguments.add(entry.id.uuid())?;
-    arguments.add(entry.id.started_at_ms())?;
-    arguments.add(count(entry.duration_us))?;
-    arguments.add(entry.time_to_first_token_us.map(count))?;
-    arguments.add(optional_text(entry.key_id.as_ref()))?;
-    arguments.add(optional_text(entry.team_id.as_ref()))?;
-    arguments.add(optional_text(entry.end_user.as_ref()))?;
-    arguments.add(text(&entry.dialect))?;
-    arguments.add(text(&entry.operation))?;
-    arguments.add(optional_text(entry.model.as_ref()))?;
-    arguments.add(optional_text(entry.provider.as_ref()))?;
-    arguments.add(optional_text(entry.upstream_model.as_ref()))?;
-    arguments.add(optional_text(entry.key_label.as_ref()))?;
-    arguments.add(entry.streamed)?;
-    arguments.add(Arc::<str>::from(entry.outcome.as_str()))?;
-    arguments.add(optional_text(entry.failure.as_ref()))?;
-    arguments.add(entry.status.map(i64::from))?;
-    arguments.add(optional_text(entry.finish_reason.as_ref()))?;
+fn push_values(values: &mut Vec<Value>, entry: &LedgerEntry) -> Result<(), StoreError> {
     let usage = &entry.usage;
-    for tokens in [
-        usage.input,
-        usage.cache_read,
-        usage.cache_write_5m,
-        usage.cache_write_1h,
-        usage.input_audio,
-        usage.output,
-        usage.reasoning,
-        usage.output_audio,
-        usage.web_searches,
-    ] {
-        arguments.add(count(tokens))?;
-    }
-    arguments.add(entry.cost_nanodollars.map(|cost| bounded(cost, MAX_COST_NANODOLLARS)))?;
-    arguments.add(optional_text(entry.prices.as_ref()))?;
-    arguments.add(if entry.tags.is_empty() { None } else { Some(serde_json::to_string(&entry.tags)?) })?;
-    arguments.add(if entry.attempts.is_empty() {
-        None
-    } else {
-        Some(serde_json::to_string(&entry.attempts)?)
-    })?;
-    arguments.add(if entry.dropped.is_empty() {
-        None
-    } else {
-        Some(serde_json::to_string(&entry.dropped)?)
-    })?;
-    arguments.add(entry.cache.map(|cache| Arc::<str>::from(cache.as_str())))?;
-    arguments.add(count(entry.bytes_in))?;
-    arguments.add(count(entry.bytes_out))
+    values.extend([
+        entry.id.uuid().into(),
+        entry.id.started_at_ms().into(),
+        count(entry.duration_us).into(),
+        entry.time_to_first_token_us.map(count).into(),
+        optional_text(entry.key_id.as_ref()).into(),
+        optional_text(entry.team_id.as_ref()).into(),
+        optional_text(entry.end_user.as_ref()).into(),
+        text(&entry.dialect).into(),
+        text(&entry.operation).into(),
+        optional_text(entry.model.as_ref()).into(),
+        optional_text(entry.provider.as_ref()).into(),
+        optional_text(entry.upstream_model.as_ref()).into(),
+        optional_text(entry.key_label.as_ref()).into(),
+        entry.streamed.into(),
+        entry.outcome.as_str().into(),
+        optional_text(entry.failure.as_ref()).into(),
+        entry.status.map(i32::from).into(),
+        optional_text(entry.finish_reason.as_ref()).into(),
+        count(usage.input).into(),
+        count(usage.cache_read).into(),
+        count(usage.cache_write_5m).into(),
+        count(usage.cache_write_1h).into(),
+        count(usage.input_audio).into(),
+        count(usage.output).into(),
+        count(usage.reasoning).into(),
+        count(usage.output_audio).into(),
+        count(usage.web_searches).into(),
+        entry.cost_nanodollars.map(money).into(),
+        optional_text(entry.prices.as_ref()).into(),
+        json_text("tags", (!entry.tags.is_empty()).then_some(&entry.tags))?,
+        json_text("attempts", (!entry.attempts.is_empty()).then_some(&entry.attempts))?,
+        json_text("dropped", (!entry.dropped.is_empty()).then_some(&entry.dropped))?,
+        entry.cache.map(CacheState::as_str).into(),
+        count(entry.bytes_in).into(),
+        count(entry.bytes_out).into(),
+        optional_text(entry.organization_id.as_ref()).into(),
+        entry.charge_nanodollars.map(money).into(),
+        entry.is_estimated.into(),
+    ]);
+    Ok(())
 }
 
-fn count(value: u64) -> i64 {
+fn json_text(column: &str, value: Option<&impl serde::Serialize>) -> Result<Value, StoreError> {
+    let text = value.map(serde_json::to_string).transpose();
+    let text =
+        text.map_err(|source| StoreError::unreadable(column, sqlx::Error::Encode(Box::new(source))))?;
+    Ok(text.into())
+}
+
+/// Bounded, so that no sum of a report can overflow.
+pub(super) fn money(value: u64) -> i64 {
+    bounded(value, MAX_COST_NANODOLLARS)
+}
+
+/// Bounded, for the same reason.
+pub(super) fn count(value: u64) -> i64 {
     bounded(value, MAX_COUNT)
 }
 
@@ -174,7 +149,7 @@ fn optional_text(value: Option<&Text>) -> Option<Arc<str>> {
 }
 
 /// The string, cut at the limit and before a NUL, which PostgreSQL cannot store.
-fn text(value: &Text) -> Arc<str> {
+pub(super) fn text(value: &Text) -> Arc<str> {
     let whole = value.as_str();
     let mut end = whole.find('\0').unwrap_or(whole.len()).min(MAX_TEXT_BYTES);
     while !whole.is_char_boundary(end) {
@@ -187,30 +162,25 @@ fn text(value: &Text) -> Arc<str> {
 }
 
 /// The newest calls first.
-pub(crate) async fn list(pool: &SqlitePool, query: &CallsQuery) -> Result<Vec<LedgerEntry>, sqlx::Error> {
-    let sql = format!(
-        "SELECT {} FROM calls WHERE id >= $1 AND id < $2 ORDER BY id DESC LIMIT $3",
-        COLUMNS.join(",")
-    );
-    let (from, until) = range(query.since, query.until);
-    let rows = sqlx::query(AssertSqlSafe(sql))
-        .bind(from)
-        .bind(until)
-        .bind(i64::from(query.limit))
-        .fetch_all(pool)
-        .await?;
+pub(crate) async fn list(database: &Database, query: &CallsQuery) -> Result<Vec<LedgerEntry>, StoreError> {
+    let sql = format!("SELECT {} FROM calls WHERE {RANGE} ORDER BY id DESC LIMIT $5", COLUMNS.join(","));
+    let mut query_of_rows = query_text(sql);
+    for value in range(query.since, query.until) {
+        query_of_rows = query_of_rows.bind(value);
+    }
+    let rows = database.fetch_all(query_of_rows.bind(query.limit)).await?;
     rows.iter().map(entry_from_row).collect()
 }
 
 /// One call.
-pub(crate) async fn find(pool: &SqlitePool, id: CallId) -> Result<Option<LedgerEntry>, sqlx::Error> {
-    let sql = format!("SELECT {} FROM calls WHERE id = $1", COLUMNS.join(","));
-    let row = sqlx::query(AssertSqlSafe(sql)).bind(id.uuid()).fetch_optional(pool).await?;
+pub(crate) async fn find(database: &Database, id: CallId) -> Result<Option<LedgerEntry>, StoreError> {
+    let sql = format!("SELECT {} FROM calls WHERE id = $1 AND started_at_ms = $2", COLUMNS.join(","));
+    let row = database.fetch_optional(query_text(sql).bind(id.uuid()).bind(id.started_at_ms())).await?;
     row.as_ref().map(entry_from_row).transpose()
 }
 
 /// Sums by group: the dearest first, or the latest where groups are times.
-pub(crate) async fn usage(pool: &SqlitePool, query: &UsageQuery) -> Result<Vec<UsageRow>, sqlx::Error> {
+pub(crate) async fn usage(database: &Database, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
     const SUMS: &str = "\
         COUNT(*) AS calls, \
         COUNT(*) FILTER (WHERE outcome = 'answered') AS answered, \
@@ -232,25 +202,26 @@ pub(crate) async fn usage(pool: &SqlitePool, query: &UsageQuery) -> Result<Vec<U
         CAST(AVG(duration_us) AS BIGINT) AS average_duration_us, \
         MAX(duration_us) AS longest_duration_us, \
         CAST(AVG(time_to_first_token_us) AS BIGINT) AS average_time_to_first_token_us";
-    let name = group_expression(&query.group_by);
+    let name = group_expression(database.kind(), &query.group_by);
     let order = match query.group_by {
-        GroupBy::Hour | GroupBy::Day => "name DESC",
-        _ => "cost_nanodollars DESC, calls DESC, name",
+        GroupBy::Hour | GroupBy::Day => "1 DESC",
+        _ => "cost_nanodollars DESC, calls DESC, COALESCE(name, '')",
     };
     let sql = format!(
-        "SELECT {name} AS name, {SUMS} FROM calls WHERE id >= $1 AND id < $2 GROUP BY 1 ORDER BY {order} LIMIT $3"
+        "SELECT * FROM (SELECT {name} AS name, {SUMS} FROM calls WHERE {RANGE} GROUP BY 1) AS sums ORDER BY {order} LIMIT $5"
     );
-    let (from, until) = range(query.since, query.until);
-    let mut statement = sqlx::query(AssertSqlSafe(sql)).bind(from).bind(until).bind(i64::from(query.limit));
-    if let GroupBy::Tag(tag) = &query.group_by {
-        statement = statement.bind(tag.to_string());
+    let mut sums = query_text(sql);
+    for value in range(query.since, query.until) {
+        sums = sums.bind(value);
     }
-    let rows = statement.fetch_all(pool).await?;
-    rows.iter().map(usage_from_row).collect()
+    sums = sums.bind(query.limit);
+    if let GroupBy::Tag(tag) = &query.group_by {
+        sums = sums.bind(tag.as_str());
+    }
+    database.fetch_all(sums).await?.iter().map(usage_from_row).collect()
 }
 
-/// Both databases understand all of these.
-fn group_expression(group_by: &GroupBy) -> &'static str {
+fn group_expression(kind: Kind, group_by: &GroupBy) -> &'static str {
     match group_by {
         GroupBy::All => "CAST(NULL AS TEXT)",
         GroupBy::Model => "model",
@@ -260,23 +231,31 @@ fn group_expression(group_by: &GroupBy) -> &'static str {
         GroupBy::Team => "team_id",
         GroupBy::EndUser => "end_user",
         GroupBy::Outcome => "COALESCE(failure, outcome)",
-        GroupBy::Tag(_) => "tags ->> $4",
+        GroupBy::Tag(_) => match kind {
+            Kind::Sqlite => "tags ->> $6",
+            Kind::Postgres => "CAST(tags AS json) ->> $6",
+        },
         GroupBy::Hour => "CAST(started_at_ms / 3600000 * 3600000 AS TEXT)",
         GroupBy::Day => "CAST(started_at_ms / 86400000 * 86400000 AS TEXT)",
     }
 }
 
-/// The ids between two moments: an id begins with its call's start.
-fn range(since: Option<Timestamp>, until: Option<Timestamp>) -> (Uuid, Uuid) {
-    (
-        since.map_or(Uuid::nil(), |since| CallId::lowest_at(since).uuid()),
-        until.map_or(Uuid::max(), |until| CallId::lowest_at(until).uuid()),
-    )
+/// What [`range`] gives the values for. The ids alone would say it; the times let PostgreSQL leave out partitions.
+const RANGE: &str = "id >= $1 AND id < $2 AND started_at_ms >= $3 AND started_at_ms < $4";
+
+/// The calls between two moments: an id begins with its call's start.
+fn range(since: Option<Timestamp>, until: Option<Timestamp>) -> [Value; 4] {
+    [
+        since.map_or(Uuid::nil(), |since| CallId::lowest_at(since).uuid()).into(),
+        until.map_or(Uuid::max(), |until| CallId::lowest_at(until).uuid()).into(),
+        since.map_or(0, Timestamp::as_millisecond).into(),
+        until.map_or(i64::MAX, Timestamp::as_millisecond).into(),
+    ]
 }
 
-fn usage_from_row(row: &SqliteRow) -> Result<UsageRow, sqlx::Error> {
+fn usage_from_row(row: &Row) -> Result<UsageRow, StoreError> {
     Ok(UsageRow {
-        name: row.try_get("name")?,
+        name: row.get("name")?,
         calls: number(row, "calls")?,
         answered: number(row, "answered")?,
         failed: number(row, "failed")?,
@@ -287,11 +266,11 @@ fn usage_from_row(row: &SqliteRow) -> Result<UsageRow, sqlx::Error> {
         unpriced: number(row, "unpriced")?,
         average_duration_us: number(row, "average_duration_us")?,
         longest_duration_us: number(row, "longest_duration_us")?,
-        average_time_to_first_token_us: optional_number(row, "average_time_to_first_token_us")?,
+        average_time_to_first_token_us: row.optional_number("average_time_to_first_token_us")?,
     })
 }
 
-fn tokens_from_row(row: &SqliteRow) -> Result<Usage, sqlx::Error> {
+fn tokens_from_row(row: &Row) -> Result<Usage, StoreError> {
     Ok(Usage {
         input: number(row, "input_tokens")?,
         cache_read: number(row, "cache_read_tokens")?,
@@ -305,17 +284,17 @@ fn tokens_from_row(row: &SqliteRow) -> Result<Usage, sqlx::Error> {
     })
 }
 
-fn entry_from_row(row: &SqliteRow) -> Result<LedgerEntry, sqlx::Error> {
-    let outcome: String = row.try_get("outcome")?;
+fn entry_from_row(row: &Row) -> Result<LedgerEntry, StoreError> {
+    let outcome: String = row.get("outcome")?;
     let outcome = Outcome::from_word(&outcome).ok_or_else(|| unknown_word("outcome", &outcome))?;
-    let cache: Option<String> = row.try_get("cache")?;
+    let cache: Option<String> = row.get("cache")?;
     let cache = cache
         .map(|word| CacheState::from_word(&word).ok_or_else(|| unknown_word("cache", &word)))
         .transpose()?;
     Ok(LedgerEntry {
-        id: CallId::from_uuid(row.try_get("id")?),
+        id: CallId::from_uuid(row.get("id")?),
         duration_us: number(row, "duration_us")?,
-        time_to_first_token_us: optional_number(row, "time_to_first_token_us")?,
+        time_to_first_token_us: row.optional_number("time_to_first_token_us")?,
         key_id: word(row, "key_id")?,
         team_id: word(row, "team_id")?,
         end_user: word(row, "end_user")?,
@@ -325,13 +304,13 @@ fn entry_from_row(row: &SqliteRow) -> Result<LedgerEntry, sqlx::Error> {
         provider: word(row, "provider")?,
         upstream_model: word(row, "upstream_model")?,
         key_label: word(row, "key_label")?,
-        streamed: row.try_get("streamed")?,
+        streamed: row.get("streamed")?,
         outcome,
         failure: word(row, "failure")?,
-        status: optional_number(row, "status")?,
+        status: row.optional_number("status")?,
         finish_reason: word(row, "finish_reason")?,
         usage: tokens_from_row(row)?,
-        cost_nanodollars: optional_number(row, "cost_nanodollars")?,
+        cost_nanodollars: row.optional_number("cost_nanodollars")?,
         prices: word(row, "prices")?,
         tags: json::<Tags>(row, "tags")?,
         attempts: json(row, "attempts")?,
@@ -339,40 +318,27 @@ fn entry_from_row(row: &SqliteRow) -> Result<LedgerEntry, sqlx::Error> {
         cache,
         bytes_in: number(row, "bytes_in")?,
         bytes_out: number(row, "bytes_out")?,
+        organization_id: word(row, "organization_id")?,
+        charge_nanodollars: row.optional_number("charge_nanodollars")?,
+        is_estimated: row.get("is_estimated")?,
     })
 }
 
-fn word(row: &SqliteRow, column: &str) -> Result<Option<Text>, sqlx::Error> {
-    Ok(row.try_get::<Option<String>, _>(column)?.map(Text::from))
+fn word(row: &Row, column: &str) -> Result<Option<Text>, StoreError> {
+    Ok(row.get::<Option<String>>(column)?.map(Text::from))
 }
 
-fn number(row: &SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
-    Ok(optional_number(row, column)?.unwrap_or(0))
+fn number(row: &Row, column: &str) -> Result<u64, StoreError> {
+    Ok(row.optional_number(column)?.unwrap_or(0))
 }
 
-fn optional_number<N: TryFrom<i64>>(row: &SqliteRow, column: &str) -> Result<Option<N>, sqlx::Error>
-where
-    N::Error: std::error::Error + Send + Sync + 'static,
-{
-    row.try_get::<Option<i64>, _>(column)?
-        .map(N::try_from)
-        .transpose()
-        .map_err(|source| undecodable(column, source))
-}
-
-fn json<T: serde::de::DeserializeOwned + Default>(row: &SqliteRow, column: &str) -> Result<T, sqlx::Error> {
-    row.try_get::<Option<&str>, _>(column)?
-        .map_or_else(|| Ok(T::default()), serde_json::from_str)
-        .map_err(|source| undecodable(column, source))
-}
-
-fn undecodable(column: &str, source: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
-    sqlx::Error::ColumnDecode { index: column.to_owned(), source: Box::new(source) }
-}
-
-fn unknown_word(column: &str, word: &str) -> sqlx::Error {
-    sqlx::Error::ColumnDecode {
-        index: column.to_owned(),
-        source: format!("`{word}` is not one of its words").into(),
+fn json<T: serde::de::DeserializeOwned + Default>(row: &Row, column: &str) -> Result<T, StoreError> {
+    match row.get::<Option<String>>(column)? {
+        Some(_) => row.json(column),
+        None => Ok(T::default()),
     }
+}
+
+fn unknown_word(column: &str, word: &str) -> StoreError {
+    StoreError::unreadable(column, sqlx::Error::Decode(format!("`{word}` is not one of its words").into()))
 }

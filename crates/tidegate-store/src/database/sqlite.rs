@@ -1,0 +1,195 @@
+//! The SQLite file in the data directory: opening it and bringing its schema up to date.
+//!
+//! One process serves from a data directory, others may read and administer it meanwhile: SQLite's write-ahead log lets
+//! readers and the writer pass each other. Two writers are no danger to the data, they take turns.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use sqlx::{
+    ConnectOptions, SqliteConnection, SqlitePool,
+    migrate::Migrator,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{close, latest};
+use crate::error::StoreError;
+
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("./migrations/sqlite");
+
+/// The database's file within the data directory.
+pub(super) const DATABASE_FILE: &str = "tidegate.db";
+/// Held while the schema is brought up to date, so that two processes that start together do it one after the other.
+const MIGRATION_LOCK_FILE: &str = "tidegate.migration-lock";
+/// A schema change of a large ledger takes its time; a process that waits longer than this says so instead.
+const MIGRATION_LOCK_WAIT: Duration = Duration::from_secs(30);
+/// How often a waiting process looks again.
+const MIGRATION_LOCK_POLL: Duration = Duration::from_millis(20);
+/// How long a statement waits for another program's lock before it fails (and the ledger's writer tries again).
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long somebody waits for a connection that others of this process hold.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pages that a connection keeps in memory, in KiB. The ledger appends; reports scan: neither gains by more.
+const PAGE_CACHE_KIB: u32 = 1024;
+/// The log file is cut back to this size after a long reader has let it grow.
+const LOG_FILE_BYTES: u32 = 32 << 20;
+/// Reports and other questions that run at the same time; each connection has its own thread. Long reports must leave
+/// one for the quick questions.
+const READERS: u32 = 4;
+/// Connections are closed when they have not been used for so long: reports are rare, memory is not free.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The database's file within this data directory.
+pub(super) fn file(directory: &Path) -> PathBuf {
+    directory.join(DATABASE_FILE)
+}
+
+/// Makes the directory and the file where they do not exist, and brings the schema up to date.
+pub(super) async fn prepare(directory: &Path, migrations: &Migrator) -> Result<(), StoreError> {
+    create_directory(directory)
+        .map_err(|source| StoreError::Directory { directory: directory.to_owned(), source })?;
+    let database = file(directory);
+    let mut connection = connect(&writing(&database).create_if_missing(true), &database).await?;
+    migrate(&mut connection, directory, &database, migrations).await?;
+    close(connection).await;
+    Ok(())
+}
+
+/// Sees whether the file is there and of this version.
+pub(super) async fn check(directory: &Path) -> Result<(), StoreError> {
+    let database = file(directory);
+    if !database.exists() {
+        return Err(StoreError::Missing { directory: directory.to_owned() });
+    }
+    let mut connection = connect(&reading(&database), &database).await?;
+    let found = schema_version(&mut connection, &database).await?;
+    close(connection).await;
+    StoreError::check_version(&database.display().to_string(), found, latest(&MIGRATIONS))
+}
+
+/// The one connection that writes.
+pub(super) fn writer(database: &Path) -> SqlitePool {
+    pool().max_connections(1).connect_lazy_with(writing(database))
+}
+
+/// The connections that read.
+pub(super) fn readers(database: &Path) -> SqlitePool {
+    pool().max_connections(READERS).connect_lazy_with(reading(database))
+}
+
+fn pool() -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .min_connections(0)
+        .idle_timeout(IDLE_TIMEOUT)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+}
+
+/// For the one connection that writes. In WAL mode, `NORMAL` loses nothing when the process dies; when the machine loses
+/// power the last moments may be missing, the database stays whole, and no write waits for the disk.
+fn writing(database: &Path) -> SqliteConnectOptions {
+    common(database)
+        .create_if_missing(false)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal)
+        .pragma("journal_size_limit", LOG_FILE_BYTES.to_string())
+}
+
+fn reading(database: &Path) -> SqliteConnectOptions {
+    common(database).create_if_missing(false).read_only(true)
+}
+
+pub(super) fn common(database: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(database)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("cache_size", format!("-{PAGE_CACHE_KIB}"))
+        .disable_statement_logging()
+}
+
+async fn connect(options: &SqliteConnectOptions, database: &Path) -> Result<SqliteConnection, StoreError> {
+    options.connect().await.map_err(|source| failed(database, source))
+}
+
+fn failed(database: &Path, source: sqlx::Error) -> StoreError {
+    StoreError::from_database(&database.display().to_string(), source)
+}
+
+/// Usage is nobody else's business: other users of the machine get no access to a directory that is made here.
+pub(crate) fn create_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
+/// The version of the schema that is there; 0 for an empty database.
+async fn schema_version(connection: &mut SqliteConnection, database: &Path) -> Result<i64, StoreError> {
+    async fn ask(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+        let tables: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'",
+        )
+        .fetch_one(&mut *connection)
+        .await?;
+        if tables == 0 {
+            return Ok(0);
+        }
+        sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations")
+            .fetch_one(connection)
+            .await
+    }
+    ask(connection).await.map_err(|source| failed(database, source))
+}
+
+async fn migrate(
+    connection: &mut SqliteConnection,
+    directory: &Path,
+    database: &Path,
+    migrations: &Migrator,
+) -> Result<(), StoreError> {
+    let known = latest(migrations);
+    let name = database.display().to_string();
+    let found = schema_version(connection, database).await?;
+    if found > known {
+        return Err(StoreError::Newer { database: name, found, known });
+    }
+    if found == known {
+        return Ok(());
+    }
+    let lock = lock_for_migration(directory).await?;
+    // Another process may have done it meanwhile: the migrator looks again and does what is left.
+    let done = migrations.run(&mut *connection).await;
+    drop(lock);
+    tracing::info!(database = name, from = found, to = known, "the database's schema is brought up to date");
+    done.map_err(|source| StoreError::Migration { database: name, source })
+}
+
+/// SQLite has no lock that outlasts a transaction, and each migration is one of its own. The lock goes when the file is
+/// closed, also by a crash.
+async fn lock_for_migration(directory: &Path) -> Result<File, StoreError> {
+    let failed = |source| StoreError::Directory { directory: directory.to_owned(), source };
+    let path: PathBuf = directory.join(MIGRATION_LOCK_FILE);
+    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+    let deadline = Instant::now() + MIGRATION_LOCK_WAIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            Err(TryLockError::WouldBlock) if Instant::now() > deadline => {
+                return Err(failed(io::Error::new(
+                    io::ErrorKind::WouldBlock,
+                    "another process has been changing the database's schema for a long time",
+                )));
+            }
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(MIGRATION_LOCK_POLL).await,
+        }
+    }
+}
