@@ -22,7 +22,11 @@ pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSettings, BreakerState};
 pub use choice::{order_by_weight, pick_key};
 pub use course::{Candidate, Course, CourseSettings, FailureFacts, Readiness, Step};
-pub use limits::{Budget, BudgetKind, BudgetPeriod, Limits, PeriodStart, RateLimit, RatePeriod};
+pub use limits::{
+    Amounts, Budget, BudgetKind, BudgetPeriod, BudgetRoom, BudgetUsage, Counters, IN_FLIGHT_RETRY_AFTER,
+    Limits, LimitsUsage, Measure, PeriodStart, RateLimit, RatePeriod, RateUsage, RecentCalls, Remaining,
+    Room, SLICES_PER_WINDOW, Shortage, Spending, Stamp,
+};
 pub use retry_budget::{RetryBudget, is_retry_allowed};
 pub use rules::{HealthEffect, NextTarget, Rule, SameTarget, rule};
 

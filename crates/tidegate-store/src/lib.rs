@@ -1,6 +1,7 @@
 //! What lasts. The only crate with SQL: other crates hand over values and ask questions, and never see a query.
 //!
 //! - [`Store`] opens the data directory, brings its schema up to date and answers reports.
+//! - [`Limiter`] holds calls against limits and budgets.
 //! - [`LedgerWriter`] takes one [`LedgerEntry`] a call, off the request path, and never loses one while the process lives.
 
 #![cfg_attr(
@@ -14,6 +15,7 @@ mod database;
 #[allow(dead_code, reason = "the first of its users are still being written")]
 mod error;
 mod ledger;
+mod limits;
 #[allow(dead_code, reason = "the first of its users are still being written")]
 mod queries;
 #[allow(dead_code, reason = "the first of its users are still being written")]
@@ -28,5 +30,8 @@ pub use error::StoreError;
 pub use ledger::{
     Attempt, CacheState, CallId, CallsQuery, CloseReport, GroupBy, LedgerClosed, LedgerEntry, LedgerOptions,
     LedgerStatus, LedgerWriter, NoSeat, Outcome, Seat, TagError, Tags, Text, UsageQuery, UsageRow,
+};
+pub use limits::{
+    Crossed, Hold, Level, LevelUsage, Limiter, LocalOptions, Refused, SpendingFuture, SpendingSource,
 };
 pub use store::{Store, StoreOptions};

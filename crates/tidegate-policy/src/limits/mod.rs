@@ -4,13 +4,24 @@
 //! One mechanism for all: before a call, room for it is reserved on every level that applies; after it, the room is
 //! settled to the real figures.
 
+mod account;
 mod calendar;
+mod counters;
+mod room;
+mod spending;
+mod window;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tidegate_catalog::NanoDollars;
 
 pub use calendar::{BudgetPeriod, PeriodStart};
+pub use counters::{Counters, IN_FLIGHT_RETRY_AFTER, Stamp};
+pub use room::{
+    Amounts, BudgetRoom, BudgetUsage, LimitsUsage, Measure, RateUsage, Remaining, Room, Shortage,
+};
+pub use spending::{RecentCalls, Spending};
+pub use window::SLICES_PER_WINDOW;
 
 /// Everything that limits one level: an organisation, a team, a key, an end user or a tag. Empty: no limit.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +63,28 @@ pub enum RatePeriod {
     Hour,
     /// Twenty-four hours.
     Day,
+}
+
+impl RateLimit {
+    /// The limits that have a window of their own: of several over the same length, the lowest.
+    pub fn windows(limits: &[Self]) -> impl Iterator<Item = Self> {
+        let is_lowest = |place: usize, limit: &Self| {
+            limits.iter().enumerate().all(|(other_place, other)| {
+                other.per != limit.per || (limit.max, place) <= (other.max, other_place)
+            })
+        };
+        limits
+            .iter()
+            .enumerate()
+            .filter(move |(place, limit)| is_lowest(*place, limit))
+            .map(|(_, limit)| *limit)
+    }
+
+    /// A reservation of more tokens than the whole limit is cut to it: the call may run when nothing else does. Not
+    /// where the limit is zero: there no call may run.
+    pub fn cut(self, tokens: u64) -> u64 {
+        if self.max == 0 { tokens } else { tokens.min(self.max) }
+    }
 }
 
 impl RatePeriod {

@@ -1,0 +1,102 @@
+//! What the limiter answers, with whose limit it is. The gateway makes error messages, headers and log lines of it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tidegate_catalog::NanoDollars;
+use tidegate_policy::{Budget, BudgetPeriod, LimitsUsage, Measure, RatePeriod, Shortage};
+
+use crate::Scope;
+
+/// Why a call got no room. Nothing was taken, on any level.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// A rate limit, or the limit of calls in flight, is reached.
+    #[error("{scope} has reached its limit of {limit} {}{}", measure.as_str(), per_words(*per))]
+    Limit {
+        /// Whose.
+        scope: Scope,
+        /// What is limited.
+        measure: Measure,
+        /// To how many.
+        limit: u64,
+        /// In which window; none for calls in flight.
+        per: Option<RatePeriod>,
+        /// When trying again makes sense.
+        retry_after: Duration,
+    },
+    /// A hard budget is used up, or what is left of it is less than the call may cost.
+    #[error(
+        "{scope} has {} of its {} budget of ${usd} left, ${used} is spent and ${held} held by calls in flight",
+        left(*usd, *used, *held), per.as_str()
+    )]
+    Budget {
+        /// Whose.
+        scope: Scope,
+        /// The budget.
+        usd: NanoDollars,
+        /// Its period.
+        per: BudgetPeriod,
+        /// What is spent for certain.
+        used: NanoDollars,
+        /// What calls in flight may still spend.
+        held: NanoDollars,
+        /// When the next period begins; never for a lifetime.
+        resets_at: Option<Timestamp>,
+        /// Whether only calls in flight are in the way: once they are settled, there may be room.
+        blocked_by_holds: bool,
+    },
+    /// The counters cannot be reached, and the settings say not to go on without them.
+    #[error("limits cannot be checked: {reason}")]
+    Unavailable {
+        /// Why, for the log.
+        reason: String,
+        /// When trying again makes sense.
+        retry_after: Duration,
+    },
+}
+
+fn per_words(per: Option<RatePeriod>) -> String {
+    per.map_or_else(String::new, |per| format!(" per {}", per.as_str()))
+}
+
+fn left(usd: NanoDollars, used: NanoDollars, held: NanoDollars) -> String {
+    format!("${}", NanoDollars::ZERO.max(usd - used - held))
+}
+
+impl Refused {
+    pub(super) fn new(scope: &Scope, shortage: Shortage) -> Self {
+        match shortage {
+            Shortage::Rate { measure, limit, per, retry_after } => {
+                Self::Limit { scope: scope.clone(), measure, limit, per, retry_after }
+            }
+            Shortage::Budget { budget, used, held, resets_at, blocked_by_holds } => Self::Budget {
+                scope: scope.clone(),
+                usd: budget.usd,
+                per: budget.per,
+                used,
+                held,
+                resets_at: resets_at.and_then(|seconds| Timestamp::from_second(seconds).ok()),
+                blocked_by_holds,
+            },
+        }
+    }
+}
+
+/// A soft budget that turned out to be used up. Reported once a period.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Crossed {
+    /// Whose.
+    pub scope: Scope,
+    /// The budget.
+    pub budget: Budget,
+}
+
+/// How far the limits of one level are used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LevelUsage {
+    /// Whose.
+    pub scope: Scope,
+    /// How far.
+    pub usage: LimitsUsage,
+}
