@@ -16,6 +16,20 @@ pub enum StoreError {
         /// Why.
         source: io::Error,
     },
+    /// The ledger's journal cannot be read or written.
+    #[error("the ledger's journal in {} cannot be used", directory.display())]
+    Journal {
+        /// The journal's directory.
+        directory: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process records in the same journal.
+    #[error("the ledger's journal in {} belongs to another process that is running", directory.display())]
+    JournalInUse {
+        /// The journal's directory.
+        directory: PathBuf,
+    },
     /// Nothing is there yet.
     #[error("there is no ledger in {}", directory.display())]
     Missing {
@@ -142,6 +156,12 @@ impl StoreError {
         match self {
             Self::Directory { .. } => {
                 "create the directory and make it writable for the user that Tidegate runs as, or set `data:` to another one"
+            }
+            Self::Journal { .. } => {
+                "see that the disk has room and is healthy, and that the directory and the files in it belong to the user that Tidegate runs as"
+            }
+            Self::JournalInUse { .. } => {
+                "end the other `tidegate serve` first, or give this one a data directory of its own with `data:`; several that share a database each have their own"
             }
             Self::Missing { .. } => {
                 "start `tidegate serve` with this data directory first, or set `data:` to the one it uses"

@@ -9,6 +9,9 @@ use crate::{
     queries,
 };
 
+/// The ledger's journal within the data directory.
+const JOURNAL_DIRECTORY: &str = "journal";
+
 /// Where the store is.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
@@ -77,10 +80,11 @@ impl Store {
         Self { database, data: options.data }
     }
 
-    /// Starts the ledger's writer on the current runtime.
+    /// Starts the ledger's writer on the current runtime. The journal in the data directory belongs to this process until
+    /// the writer is closed.
     pub async fn ledger(&self, options: LedgerOptions) -> Result<LedgerWriter, StoreError> {
         self.database.ready().await?;
-        Ok(LedgerWriter::start(self.database.clone(), options))
+        LedgerWriter::start(&self.data.join(JOURNAL_DIRECTORY), self.database.clone(), options).await
     }
 
     /// A usage report: sums by group, the dearest first. It sees what is written; see [`LedgerWriter::flush`].

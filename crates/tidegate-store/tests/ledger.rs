@@ -9,8 +9,8 @@ use std::{collections::HashSet, time::Duration};
 use common::answered;
 use sqlx::{Connection, Executor, SqliteConnection};
 use tidegate_store::{
-    Attempt, CacheState, CallId, CallsQuery, GroupBy, LedgerEntry, LedgerOptions, NoSeat, Outcome, Store,
-    UsageQuery,
+    Attempt, CacheState, CallId, CallsQuery, GroupBy, LedgerEntry, LedgerOptions, LedgerWriter, NoSeat,
+    Outcome, Store, StoreError, UsageQuery,
 };
 use tidegate_wire::Usage;
 
@@ -100,8 +100,14 @@ async fn what_a_caller_or_provider_exaggerates_is_cut_and_neither_blocks_the_led
 async fn every_recorded_call_is_there_once_and_no_dropped_seat_is_under_concurrent_load() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).await.unwrap();
-    let ledger =
-        store.ledger(LedgerOptions { capacity: 300, batch_window: Duration::from_millis(2) }).await.unwrap();
+    let ledger = store
+        .ledger(LedgerOptions {
+            capacity: 300,
+            batch_window: Duration::from_millis(2),
+            ..LedgerOptions::default()
+        })
+        .await
+        .unwrap();
     let mut tasks = Vec::new();
     for _ in 0..16 {
         let ledger = ledger.clone();
@@ -161,31 +167,36 @@ async fn a_full_queue_refuses_and_a_dropped_seat_makes_room() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_refuses_loses_nothing_and_fills_the_queue_until_it_takes_entries_again() {
+async fn a_database_that_refuses_loses_nothing_and_fills_the_journal_until_it_takes_entries_again() {
+    const LIMIT: u64 = 512 << 10;
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).await.unwrap();
-    let ledger =
-        store.ledger(LedgerOptions { capacity: 600, batch_window: Duration::from_millis(1) }).await.unwrap();
+    let options =
+        LedgerOptions { capacity: 100, batch_window: Duration::from_millis(1), journal_bytes: LIMIT };
+    let ledger = store.ledger(options).await.unwrap();
     let mut outsider = outsider(&directory).await;
     outsider.execute("ALTER TABLE calls RENAME TO away").await.unwrap();
 
     let mut recorded = HashSet::new();
-    // The batch in hand is beyond the queue's capacity, hence the room for one more batch.
     while let Ok(seat) = ledger.reserve() {
         let id = CallId::now();
         seat.record(answered(id));
         recorded.insert(id);
-        assert!(recorded.len() <= 600 + 512, "the queue is not bounded");
+        assert!(ledger.status().journal_bytes <= LIMIT, "the journal is not bounded");
         if recorded.len() % 100 == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
-    assert!(ledger.status().failing);
+    assert!(recorded.len() > 1_000, "only {} entries found room", recorded.len());
+    while !ledger.status().failing {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     assert_eq!(ledger.status().pending, recorded.len() as u64);
     outsider.execute("ALTER TABLE away RENAME TO calls").await.unwrap();
     tokio::time::timeout(LONG, ledger.flush()).await.unwrap().unwrap();
     let status = ledger.status();
     assert!(!status.failing && status.failed_batches > 0 && status.pending == 0, "{status:?}");
+    assert!(status.journal_bytes < LIMIT / 4 && status.free_seats > 0, "{status:?}");
     let found = ids(&store).await;
     assert_eq!(found.len(), recorded.len());
     assert_eq!(found.into_iter().collect::<HashSet<_>>(), recorded);
@@ -238,18 +249,34 @@ async fn closing_waits_for_open_seats_refuses_new_ones_and_writes_everything() {
 }
 
 #[tokio::test]
-async fn closing_ends_at_its_deadline_and_says_what_is_missing() {
+async fn closing_ends_at_its_deadline_and_what_waits_in_the_journal_is_written_by_the_next_start() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).await.unwrap();
     let ledger = store.ledger(LedgerOptions::default()).await.unwrap();
     let mut outsider = outsider(&directory).await;
-    outsider.execute("DROP TABLE calls").await.unwrap();
-    let _held = ledger.reserve().unwrap();
+    outsider.execute("ALTER TABLE calls RENAME TO away").await.unwrap();
+    let held = ledger.reserve().unwrap();
     for _ in 0..3 {
         ledger.reserve().unwrap().record(answered(CallId::now()));
     }
     let report = ledger.close(Duration::from_millis(250)).await;
-    assert_eq!((report.written, report.unwritten, report.open_seats), (0, 3, 1));
+    assert_eq!((report.written, report.waiting, report.unwritten, report.open_seats), (0, 3, 0, 1));
+    assert!(!report.is_complete());
+    drop(held);
+
+    // Once more without the database: what waits goes on waiting, with what comes.
+    let ledger = store.ledger(LedgerOptions::default()).await.unwrap();
+    ledger.reserve().unwrap().record(answered(CallId::now()));
+    let report = ledger.close(Duration::from_millis(250)).await;
+    assert_eq!((report.written, report.waiting), (0, 4));
+    assert!(report.is_complete());
+
+    outsider.execute("ALTER TABLE away RENAME TO calls").await.unwrap();
+    let ledger = store.ledger(LedgerOptions::default()).await.unwrap();
+    ledger.reserve().unwrap().record(answered(CallId::now()));
+    let report = ledger.close(LONG).await;
+    assert_eq!((report.written, report.waiting), (5, 0));
+    assert_eq!(ids(&store).await.len(), 5);
 }
 
 #[tokio::test]
@@ -269,27 +296,33 @@ async fn dropping_every_handle_still_writes_what_was_recorded() {
     unreachable!("the entry never came");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_writers_on_one_directory_take_turns() {
+#[tokio::test]
+async fn a_second_writer_on_one_directory_is_refused_until_the_first_has_ended() {
     let directory = tempfile::tempdir().unwrap();
     // Both find an empty directory and bring its schema up to date.
     let (one, two) = tokio::join!(Store::open(directory.path()), Store::open(directory.path()));
     let (one, two) = (one.unwrap(), two.unwrap());
-    let options = LedgerOptions { batch_window: Duration::from_millis(1), ..LedgerOptions::default() };
-    let first = one.ledger(options).await.unwrap();
-    let second = two.ledger(options).await.unwrap();
-    for _ in 0..100 {
-        for ledger in [&first, &second] {
-            ledger.reserve().unwrap().record(answered(CallId::now()));
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let first = one.ledger(LedgerOptions::default()).await.unwrap();
+    let error = two.ledger(LedgerOptions::default()).await.unwrap_err();
+    assert!(matches!(error, StoreError::JournalInUse { .. }), "{error:?}");
+    assert!(error.remedy().contains("data directory of its own"));
+    first.reserve().unwrap().record(answered(CallId::now()));
     assert!(first.close(LONG).await.is_complete());
+    drop(first);
+    let second = two.ledger(LedgerOptions::default()).await.unwrap();
+    second.reserve().unwrap().record(answered(CallId::now()));
     assert!(second.close(LONG).await.is_complete());
     let reader = Store::open_existing(directory.path()).await.unwrap();
-    assert_eq!(ids(&reader).await.len(), 200);
-    let mut outsider = outsider(&directory).await;
-    let verdict: String =
-        sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut outsider).await.unwrap();
-    assert_eq!(verdict, "ok");
+    assert_eq!(ids(&reader).await.len(), 2);
+}
+
+#[tokio::test]
+async fn without_a_ledger_every_call_has_a_seat_and_nothing_is_kept() {
+    let ledger = LedgerWriter::disabled();
+    for _ in 0..3 {
+        ledger.reserve().unwrap().record(answered(CallId::now()));
+    }
+    ledger.flush().await.unwrap();
+    assert_eq!(ledger.status().recorded, 0);
+    assert!(ledger.close(LONG).await.is_complete());
 }

@@ -1,9 +1,11 @@
 //! The ledger: the durable list of calls. One entry a call, exactly once.
 
 mod entry;
+mod journal;
 mod position;
 mod reports;
 mod tags;
+mod task;
 mod text;
 mod writer;
 

@@ -1,40 +1,43 @@
-//! Writes the ledger off the request path. The gateway's `admit` reserves a [`Seat`], its `settle` records the entry in
-//! it; one task writes what was recorded, in batches.
+//! Keeps the ledger off the request path. The gateway's `admit` reserves a [`Seat`], its `settle` records the entry in
+//! it: that puts the entry into the [journal](super::journal), and one task writes what is in the journal into the
+//! database, in batches.
 //!
-//! A seat is a place in a bounded queue, taken before the call does anything that costs money. So recording can neither
-//! wait nor fail, and when the database does not take entries for so long that the queue is full, new calls are refused
-//! instead of going unrecorded.
+//! A seat is room in the journal, taken before the call does anything that costs money. So recording can neither wait nor
+//! fail, and when the journal is full or takes no more, new calls are refused instead of going unrecorded. A database that
+//! is away is nothing to a call, until the journal is full.
 
 use std::{
     fmt,
+    path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep_until, timeout_at},
+    sync::{Notify, mpsc, oneshot, watch},
+    time::{Instant, timeout_at},
 };
 
-use super::LedgerEntry;
+use super::{
+    LedgerEntry,
+    journal::{self, Journal, JournalFiles, Place},
+    task::WriterTask,
+};
 use crate::{database::Database, error::StoreError};
 
-/// Calls in flight and entries that wait, together. At about 1 KiB an entry a full queue takes 32 MiB; at a thousand calls
-/// a second it bridges half a minute without a database.
+/// Calls in flight, and entries that wait in memory because the disk takes none.
 const DEFAULT_CAPACITY: usize = 32_768;
-/// How long the first entry waits for others: as much as a crash can lose. Measured with `examples/ledger_cost.rs`, an
-/// entry costs 5 to 6 µs of CPU, all in, at 20,000 calls a second, where batches are full; at 1,000 a second it is 19 µs
-/// (2 % of a core), and 10 µs with a window of 200 ms.
+/// A usual entry takes some 250 bytes, so this bridges days without a database at ten calls a second, an hour at a thousand.
+const DEFAULT_JOURNAL_BYTES: u64 = 1 << 30;
+/// Room in the journal that a call in flight holds. Most entries are smaller; the few that are larger may take the journal
+/// somewhat beyond its limit.
+const BYTES_PER_SEAT: u64 = 1 << 10;
+/// How long the first entry waits for others before the database is asked. Nothing depends on it but how soon reports
+/// show a call: a crash loses nothing. Larger batches cost less CPU.
 const DEFAULT_BATCH_WINDOW: Duration = Duration::from_millis(50);
-/// The most entries in one transaction: larger ones save nothing more and hold memory.
-const MAX_BATCH: usize = 512;
-/// The first wait after a failed batch; it doubles up to the longest.
-const FIRST_RETRY_WAIT: Duration = Duration::from_millis(100);
-/// Longer waits would only fill the queue.
-const LONGEST_RETRY_WAIT: Duration = Duration::from_secs(2);
 /// Flushes that wait at the same time; further ones wait for a place.
 const MAX_WAITING_FLUSHES: usize = 16;
 /// How long [`LedgerWriter::close`] waits, beyond its deadline, for a statement that is running.
@@ -43,40 +46,53 @@ const CLOSE_GRACE: Duration = Duration::from_secs(3);
 /// How the ledger's writer behaves.
 #[derive(Debug, Clone, Copy)]
 pub struct LedgerOptions {
-    /// Calls in flight and entries that wait, together; one more is refused.
+    /// Calls in flight, and entries that are not yet in the journal, together; one more is refused.
     pub capacity: usize,
     /// How long the first entry of a batch waits for others.
     pub batch_window: Duration,
+    /// What the journal may take on the disk; when it is full, calls are refused.
+    pub journal_bytes: u64,
 }
 
 impl Default for LedgerOptions {
     fn default() -> Self {
-        Self { capacity: DEFAULT_CAPACITY, batch_window: DEFAULT_BATCH_WINDOW }
+        Self {
+            capacity: DEFAULT_CAPACITY,
+            batch_window: DEFAULT_BATCH_WINDOW,
+            journal_bytes: DEFAULT_JOURNAL_BYTES,
+        }
     }
 }
 
 /// Takes the entries. Cheap to clone; ends when it is [closed](Self::close).
 #[derive(Debug, Clone)]
 pub struct LedgerWriter {
-    entries: mpsc::Sender<LedgerEntry>,
+    /// `None` where no ledger is kept.
+    handle: Option<Arc<Handle>>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
     flushes: mpsc::Sender<oneshot::Sender<()>>,
-    closing: Arc<watch::Sender<Option<Instant>>>,
-    ended: watch::Receiver<bool>,
-    counters: Arc<Counters>,
+    closing: watch::Sender<Option<Instant>>,
+    ended: watch::Receiver<Option<CloseReport>>,
 }
 
 /// A place in the ledger for one call. Dropped without an entry, it frees the place.
 #[must_use = "a seat that is dropped records nothing"]
 pub struct Seat {
-    place: mpsc::OwnedPermit<LedgerEntry>,
-    counters: Arc<Counters>,
+    shared: Option<Arc<Shared>>,
 }
 
 /// Why there is no seat. The call must be refused: nobody could bill it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoSeat {
-    /// The database has not taken entries for a while, or far too many calls are in flight.
-    #[error("the ledger's queue is full; see that the database's disk has room and answers, then try again")]
+    /// The journal is full because the database has not taken entries for long, the disk takes no more, or far too many
+    /// calls are in flight.
+    #[error(
+        "the ledger takes no more calls; see that the database answers and the data directory's disk has room"
+    )]
     Full,
     /// The process is shutting down.
     #[error("the ledger is closed, the process is shutting down")]
@@ -89,108 +105,158 @@ pub enum NoSeat {
 pub struct LedgerClosed;
 
 /// Figures about the writer, for metrics and for `/health/ready`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LedgerStatus {
     /// Entries recorded since the start.
     pub recorded: u64,
-    /// Entries durably written since the start.
+    /// Entries written into the database since the start, with those that an earlier process had left in the journal.
     pub written: u64,
-    /// Entries recorded and not yet written.
+    /// Entries recorded by this process and not yet written.
     pub pending: u64,
     /// Batches that failed and were, or will be, tried again.
     pub failed_batches: u64,
-    /// Whether the last batch failed, so that entries are waiting for the database.
+    /// Whether the last batch failed, so that entries wait in the journal, or the journal takes none.
     pub failing: bool,
     /// Seats that can still be had.
     pub free_seats: usize,
+    /// What the journal takes on the disk.
+    pub journal_bytes: u64,
 }
 
 /// How closing went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CloseReport {
     /// Entries written since the start.
     pub written: u64,
-    /// Entries that could not be written; they are lost with the process.
+    /// Entries that wait in the journal because the database did not take them in time. Nothing is lost by that: the next
+    /// start on this data directory writes them.
+    pub waiting: u64,
+    /// Entries that not even the journal could take; they are lost with the process.
     pub unwritten: u64,
     /// Calls that still held a seat at the deadline; their entries are lost too.
     pub open_seats: usize,
 }
 
 impl CloseReport {
-    /// Whether every call is in the ledger.
+    /// Whether every call is in the ledger or in its journal.
     pub fn is_complete(&self) -> bool {
         self.unwritten == 0 && self.open_seats == 0
     }
 }
 
-#[derive(Debug, Default)]
-struct Counters {
+/// What handles, seats and the task share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) journal: Journal,
+    capacity: usize,
+    journal_bytes: u64,
+    /// Seats that are taken.
+    taken: AtomicUsize,
+    pub(super) is_closed: AtomicBool,
+    /// Whether the task sleeps and wants to be woken by the next entry.
+    pub(super) is_idle: AtomicBool,
+    pub(super) wake: Notify,
     recorded: AtomicU64,
-    written: AtomicU64,
-    failed_batches: AtomicU64,
+    /// Entries of an earlier process among the written ones.
+    pub(super) recovered: AtomicU64,
+    pub(super) written: AtomicU64,
+    pub(super) failed_batches: AtomicU64,
     /// Failures since the last batch that went through.
-    failures_in_a_row: AtomicU64,
+    pub(super) failures_in_a_row: AtomicU64,
 }
 
 impl LedgerWriter {
-    pub(crate) fn start(database: Database, options: LedgerOptions) -> Self {
-        let (entries, entries_receiver) = mpsc::channel(options.capacity.max(1));
+    /// Takes the journal in this directory into use, and begins to write what an earlier process has left there.
+    pub(crate) async fn start(
+        directory: &Path,
+        database: Database,
+        options: LedgerOptions,
+    ) -> Result<Self, StoreError> {
+        let files = JournalFiles::open(directory)?;
+        let durable = database.journal_position(files.id()).await?;
+        let place =
+            durable.as_ref().map(|position| Place { segment: position.segment, offset: position.offset });
+        let (journal, unwritten) = Journal::begin(files, place, options.journal_bytes)?;
+        let shared = Arc::new(Shared {
+            journal,
+            capacity: options.capacity.max(1),
+            journal_bytes: options.journal_bytes,
+            taken: AtomicUsize::new(0),
+            is_closed: AtomicBool::new(false),
+            is_idle: AtomicBool::new(false),
+            wake: Notify::new(),
+            recorded: AtomicU64::new(0),
+            recovered: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            failed_batches: AtomicU64::new(0),
+            failures_in_a_row: AtomicU64::new(0),
+        });
         let (flushes, flushes_receiver) = mpsc::channel(MAX_WAITING_FLUSHES);
         let (closing, closing_receiver) = watch::channel(None);
-        let (ended_sender, ended) = watch::channel(false);
-        let counters = Arc::new(Counters::default());
-        let task = WriterTask {
-            entries: entries_receiver,
-            flushes: flushes_receiver,
-            closing: closing_receiver,
-            counters: Arc::clone(&counters),
+        let (ended_sender, ended) = watch::channel(None);
+        let task = WriterTask::new(
+            Arc::clone(&shared),
+            flushes_receiver,
+            closing_receiver,
             database,
-            window: options.batch_window,
-            batch: Vec::new(),
-        };
+            options.batch_window,
+            unwritten,
+            durable,
+        );
         tokio::spawn(async move {
-            task.run().await;
-            ended_sender.send_replace(true);
+            let report = task.run().await;
+            ended_sender.send_replace(Some(report));
         });
-        Self { entries, flushes, closing: Arc::new(closing), ended, counters }
+        Ok(Self { handle: Some(Arc::new(Handle { shared, flushes, closing, ended })) })
+    }
+
+    /// A ledger that keeps nothing: there is always a seat, and what is recorded in it goes nowhere.
+    pub fn disabled() -> Self {
+        Self { handle: None }
     }
 
     /// Takes a place for one call. To be called when the call is admitted.
     pub fn reserve(&self) -> Result<Seat, NoSeat> {
-        match self.entries.clone().try_reserve_owned() {
-            Ok(place) => Ok(Seat { place, counters: Arc::clone(&self.counters) }),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(NoSeat::Full),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(NoSeat::Closed),
+        let Some(handle) = &self.handle else { return Ok(Seat { shared: None }) };
+        let shared = &handle.shared;
+        if shared.is_closed.load(Ordering::Acquire) {
+            return Err(NoSeat::Closed);
+        }
+        let most = shared.most_seats();
+        let taken = shared
+            .taken
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |taken| (taken < most).then_some(taken + 1));
+        match taken {
+            Ok(_) => Ok(Seat { shared: Some(Arc::clone(shared)) }),
+            Err(_) => Err(NoSeat::Full),
         }
     }
 
-    /// Waits until everything recorded before is durable, for as long as the database takes.
+    /// Waits until everything recorded before is in the database, for as long as that takes.
     pub async fn flush(&self) -> Result<(), LedgerClosed> {
+        let Some(handle) = &self.handle else { return Ok(()) };
         let (done, wait) = oneshot::channel();
-        self.flushes.send(done).await.map_err(|mpsc::error::SendError(_)| LedgerClosed)?;
+        handle.flushes.send(done).await.map_err(|mpsc::error::SendError(_)| LedgerClosed)?;
         wait.await.map_err(|oneshot::error::RecvError { .. }| LedgerClosed)
     }
 
     /// Refuses new seats, waits for those that are taken and for the database until `deadline` has passed, and says what
-    /// could not be written.
+    /// is not in the database. What is in the journal by then is written by the next start.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
+        let Some(handle) = &self.handle else { return CloseReport::default() };
         let deadline = Instant::now() + deadline;
-        self.closing.send_replace(Some(deadline));
-        let mut ended = self.ended.clone();
-        let waited = timeout_at(deadline + CLOSE_GRACE, ended.wait_for(|ended| *ended)).await;
-        let status = self.status();
-        let taken = self.entries.max_capacity().saturating_sub(status.free_seats);
-        let report = CloseReport {
-            written: status.written,
-            unwritten: status.pending,
-            // A task that still runs has left its entries in the queue, where they take seats too.
-            open_seats: if waited.is_ok() {
-                taken
-            } else {
-                taken.saturating_sub(entries_count(status.pending))
-            },
-        };
-        if waited.is_err() || !report.is_complete() {
+        handle.closing.send_if_modified(|closing| {
+            let is_first = closing.is_none();
+            closing.get_or_insert(deadline);
+            is_first
+        });
+        let mut ended = handle.ended.clone();
+        let reported = timeout_at(deadline + CLOSE_GRACE, ended.wait_for(Option::is_some))
+            .await
+            .ok()
+            .and_then(Result::ok);
+        let report = reported.and_then(|report| *report).unwrap_or_else(|| handle.shared.report_unfinished());
+        if !report.is_complete() {
             tracing::error!(
                 unwritten = report.unwritten,
                 open_seats = report.open_seats,
@@ -202,28 +268,47 @@ impl LedgerWriter {
 
     /// How it goes.
     pub fn status(&self) -> LedgerStatus {
-        let counters = &self.counters;
-        // `written` first: read the other way round, it could be ahead.
-        let written = counters.written.load(Ordering::Acquire);
-        let recorded = counters.recorded.load(Ordering::Acquire);
-        LedgerStatus {
-            recorded,
-            written,
-            pending: recorded.saturating_sub(written),
-            failed_batches: counters.failed_batches.load(Ordering::Relaxed),
-            failing: counters.failures_in_a_row.load(Ordering::Relaxed) > 0,
-            free_seats: self.entries.capacity(),
+        match &self.handle {
+            Some(handle) => handle.shared.status(),
+            None => LedgerStatus { free_seats: usize::MAX, ..LedgerStatus::default() },
         }
     }
 }
 
 impl Seat {
-    /// Hands the entry over to be written. Neither waits nor fails; the place is free again once the entry is taken into a
-    /// batch.
-    pub fn record(self, entry: LedgerEntry) {
-        // Counted before it is sent, so that it is never written before it is counted.
-        self.counters.recorded.fetch_add(1, Ordering::AcqRel);
-        self.place.send(entry);
+    /// Puts the entry into the journal: when this returns, no crash of the process loses it. Neither waits nor fails.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "an entry is given away: nothing else is to be done with it"
+    )]
+    pub fn record(mut self, entry: LedgerEntry) {
+        let Some(shared) = self.shared.take() else { return };
+        // Counted before it can be read, so that it is never written before it is counted.
+        shared.recorded.fetch_add(1, Ordering::AcqRel);
+        let Some(frame) = journal::encode(&entry) else {
+            tracing::error!(call = %entry.id, "an entry of the ledger could not be encoded and is lost");
+            shared.recorded.fetch_sub(1, Ordering::AcqRel);
+            shared.free(1);
+            return;
+        };
+        if let Some(safe) = shared.journal.append(frame) {
+            // Also for those that had to wait before; one that waits now keeps its seat.
+            shared.free(safe);
+        } else {
+            tracing::error!(call = %entry.id, "a call ended after the ledger was closed; its entry is lost");
+            shared.free(1);
+        }
+        if shared.is_idle.swap(false, Ordering::AcqRel) {
+            shared.wake.notify_one();
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.take() {
+            shared.free(1);
+        }
     }
 }
 
@@ -233,181 +318,59 @@ impl fmt::Debug for Seat {
     }
 }
 
-struct WriterTask {
-    entries: mpsc::Receiver<LedgerEntry>,
-    flushes: mpsc::Receiver<oneshot::Sender<()>>,
-    closing: watch::Receiver<Option<Instant>>,
-    counters: Arc<Counters>,
-    database: Database,
-    window: Duration,
-    /// Taken from the queue and not yet written. Never more than [`MAX_BATCH`].
-    batch: Vec<LedgerEntry>,
-}
-
-/// Why the task goes to work.
-enum Wake {
-    /// An entry came; it stands in the batch.
-    Entry,
-    Flush(oneshot::Sender<()>),
-    Close(Instant),
-}
-
-impl WriterTask {
-    async fn run(mut self) {
-        let deadline = loop {
-            match self.wait().await {
-                Wake::Entry => {
-                    let until = Instant::now() + self.window;
-                    match self.gather(until).await {
-                        None => self.drain().await,
-                        Some(Wake::Flush(done)) => self.drain_and_confirm(done).await,
-                        Some(Wake::Close(deadline)) => break deadline,
-                        Some(Wake::Entry) => {}
-                    }
-                }
-                Wake::Flush(done) => self.drain_and_confirm(done).await,
-                Wake::Close(deadline) => break deadline,
-            }
-            if let Some(deadline) = *self.closing.borrow() {
-                break deadline;
-            }
-        };
-        self.finish(deadline).await;
+impl Shared {
+    /// How many seats may be taken at this moment.
+    fn most_seats(&self) -> usize {
+        if self.journal.is_failing() {
+            return 0;
+        }
+        let room = self.journal_bytes.saturating_sub(self.journal.bytes()) / BYTES_PER_SEAT;
+        usize::try_from(room).unwrap_or(usize::MAX).min(self.capacity)
     }
 
-    /// Sleeps until there is something to do.
-    async fn wait(&mut self) -> Wake {
-        let Self { entries, flushes, closing, batch, .. } = self;
-        tokio::select! {
-            deadline = close_requested(closing) => Wake::Close(deadline),
-            Some(done) = flushes.recv() => Wake::Flush(done),
-            entry = entries.recv() => match entry {
-                Some(entry) => {
-                    batch.push(entry);
-                    Wake::Entry
-                }
-                // Every handle and every seat is gone, so nothing can come any more.
-                None => Wake::Close(Instant::now() + LONGEST_RETRY_WAIT),
-            },
+    /// Frees seats.
+    pub(super) fn free(&self, seats: usize) {
+        if seats == 0 {
+            return;
+        }
+        self.taken.fetch_sub(seats, Ordering::AcqRel);
+        if self.is_closed.load(Ordering::Acquire) {
+            // The task waits for the last one.
+            self.wake.notify_one();
         }
     }
 
-    /// Lets a batch gather. The queue is not looked at meanwhile, so entries that come wake nobody.
-    async fn gather(&mut self, until: Instant) -> Option<Wake> {
-        let Self { flushes, closing, .. } = self;
-        tokio::select! {
-            () = sleep_until(until) => None,
-            deadline = close_requested(closing) => Some(Wake::Close(deadline)),
-            Some(done) = flushes.recv() => Some(Wake::Flush(done)),
+    /// Seats that are taken.
+    pub(super) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Acquire)
+    }
+
+    fn status(&self) -> LedgerStatus {
+        // `written` first: read the other way round, it could be ahead.
+        let written = self.written.load(Ordering::Acquire);
+        let recovered = self.recovered.load(Ordering::Acquire);
+        let recorded = self.recorded.load(Ordering::Acquire);
+        LedgerStatus {
+            recorded,
+            written,
+            pending: (recorded + recovered).saturating_sub(written),
+            failed_batches: self.failed_batches.load(Ordering::Relaxed),
+            failing: self.failures_in_a_row.load(Ordering::Relaxed) > 0 || self.journal.is_failing(),
+            free_seats: self.most_seats().saturating_sub(self.taken()),
+            journal_bytes: self.journal.bytes(),
         }
     }
 
-    /// Writes everything that is in the queue now.
-    async fn drain(&mut self) {
-        loop {
-            while self.batch.len() < MAX_BATCH {
-                match self.entries.try_recv() {
-                    Ok(entry) => self.batch.push(entry),
-                    Err(_) => break,
-                }
-            }
-            let full = self.batch.len() == MAX_BATCH;
-            if !self.write_batch().await || !full {
-                return;
-            }
+    /// What can be said while the task still hangs in a statement. The journal stays as it is.
+    fn report_unfinished(&self) -> CloseReport {
+        let status = self.status();
+        let unwritten = self.journal.waiting();
+        let lost = u64::try_from(unwritten).unwrap_or(u64::MAX);
+        CloseReport {
+            written: status.written,
+            waiting: status.pending.saturating_sub(lost),
+            unwritten: lost,
+            open_seats: self.taken().saturating_sub(unwritten),
         }
-    }
-
-    async fn drain_and_confirm(&mut self, done: oneshot::Sender<()>) {
-        self.drain().await;
-        // After a close in the middle of it the batch may be unwritten; then the dropped sender says so.
-        if self.batch.is_empty() && done.send(()).is_err() {
-            tracing::debug!("nobody waited for the end of a flush");
-        }
-    }
-
-    /// Waits for the seats that are still taken and writes what comes from them.
-    async fn finish(&mut self, deadline: Instant) {
-        self.entries.close();
-        loop {
-            self.drain().await;
-            if !self.batch.is_empty() {
-                break;
-            }
-            match timeout_at(deadline, self.entries.recv()).await {
-                Ok(Some(entry)) => self.batch.push(entry),
-                Ok(None) | Err(_) => break,
-            }
-        }
-        // One that was recorded at the last moment.
-        self.drain().await;
-    }
-
-    /// Writes the batch, again and again until the database takes it. False if the process ends before.
-    async fn write_batch(&mut self) -> bool {
-        let mut wait = FIRST_RETRY_WAIT;
-        while !self.batch.is_empty() {
-            let Err(error) = self.try_batch().await else {
-                self.succeeded();
-                return true;
-            };
-            self.failed(&error);
-            let next = Instant::now() + wait;
-            wait = (wait * 2).min(LONGEST_RETRY_WAIT);
-            let deadline = *self.closing.borrow_and_update();
-            match deadline {
-                Some(deadline) if next >= deadline => return false,
-                Some(_) => sleep_until(next).await,
-                None => {
-                    // A request to close is no reason to wait less, only to look at its deadline.
-                    tokio::select! {
-                        () = sleep_until(next) => {}
-                        _ = close_requested(&mut self.closing) => {}
-                    }
-                }
-            }
-        }
-        true
-    }
-
-    async fn try_batch(&mut self) -> Result<(), StoreError> {
-        self.database.write_batch(&self.batch, None).await
-    }
-
-    fn succeeded(&mut self) {
-        let written = u64::try_from(self.batch.len()).unwrap_or(u64::MAX);
-        self.batch.clear();
-        self.counters.written.fetch_add(written, Ordering::AcqRel);
-        let failures = self.counters.failures_in_a_row.swap(0, Ordering::Relaxed);
-        if failures > 0 {
-            tracing::info!(failures, "the ledger is written again, nothing was lost");
-        }
-    }
-
-    fn failed(&self, error: &StoreError) {
-        self.counters.failed_batches.fetch_add(1, Ordering::Relaxed);
-        let failures = self.counters.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
-        // At the first failure and then at every power of two: loud enough, and not a line every two seconds for a night.
-        if failures.is_power_of_two() {
-            tracing::warn!(
-                %error,
-                failures,
-                waiting = self.batch.len() + self.entries.len(),
-                "the ledger cannot be written; entries wait in memory, and new calls are refused when there is no room left"
-            );
-        }
-    }
-}
-
-fn entries_count(pending: u64) -> usize {
-    usize::try_from(pending).unwrap_or(usize::MAX)
-}
-
-/// Resolves once closing was asked for.
-async fn close_requested(closing: &mut watch::Receiver<Option<Instant>>) -> Instant {
-    match closing.wait_for(Option::is_some).await.map(|deadline| *deadline) {
-        Ok(Some(deadline)) => deadline,
-        // All handles are gone without a close: the queue's end will tell.
-        Ok(None) | Err(_) => std::future::pending().await,
     }
 }

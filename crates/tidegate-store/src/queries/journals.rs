@@ -8,18 +8,24 @@ use crate::{
     ledger::JournalPosition,
 };
 
-/// Puts the position down, together with the entries before it.
-pub(crate) async fn set(transaction: &mut Transaction, position: &JournalPosition) -> Result<(), StoreError> {
+/// Moves the position, together with the entries before it. False if it is not where it was expected.
+pub(crate) async fn advance(
+    transaction: &mut Transaction,
+    from: Option<&JournalPosition>,
+    to: &JournalPosition,
+) -> Result<bool, StoreError> {
     let sql = "INSERT INTO journal_positions (journal_id, segment, \"offset\", updated_at_ms) \
         VALUES ($1, $2, $3, $4) ON CONFLICT (journal_id) DO UPDATE SET \
-        segment = excluded.segment, \"offset\" = excluded.\"offset\", updated_at_ms = excluded.updated_at_ms";
+        segment = excluded.segment, \"offset\" = excluded.\"offset\", updated_at_ms = excluded.updated_at_ms \
+        WHERE journal_positions.segment = $5 AND journal_positions.\"offset\" = $6";
     let update = query(sql)
-        .bind(position.journal.as_str())
-        .bind(i64::try_from(position.segment).unwrap_or(i64::MAX))
-        .bind(i64::try_from(position.offset).unwrap_or(i64::MAX))
-        .bind(Timestamp::now());
-    transaction.execute(update).await?;
-    Ok(())
+        .bind(to.journal.as_str())
+        .bind(number(to.segment))
+        .bind(number(to.offset))
+        .bind(Timestamp::now())
+        .bind(from.map(|from| number(from.segment)))
+        .bind(from.map(|from| number(from.offset)));
+    Ok(transaction.execute(update).await? > 0)
 }
 
 /// Where this journal is; `None` if nothing of it has been written yet.
@@ -31,4 +37,8 @@ pub(crate) async fn find(database: &Database, journal: &str) -> Result<Option<Jo
         segment: row.number("segment")?,
         offset: row.number("offset")?,
     }))
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }

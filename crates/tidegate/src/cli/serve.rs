@@ -156,7 +156,15 @@ impl Running {
             let lost = closed.unwritten + u64::try_from(closed.open_seats).unwrap_or(u64::MAX);
             return Err(anyhow::anyhow!("the ledger lacks the last {lost} calls").into());
         }
-        tracing::info!(calls = closed.written, "stopped, the ledger is complete");
+        if closed.waiting > 0 {
+            tracing::warn!(
+                calls = closed.written,
+                waiting = closed.waiting,
+                "stopped; the database did not take the last calls, which wait in the journal for the next start"
+            );
+        } else {
+            tracing::info!(calls = closed.written, "stopped, the ledger is complete");
+        }
         Ok(())
     }
 }

@@ -1,0 +1,31 @@
+//! The journal: where an entry is safe from the moment in which its call ends, whatever becomes of this process or of the
+//! database. Filled by [`Seat::record`](super::Seat::record), emptied by the ledger's [writer](super::writer).
+//!
+//! A directory of segments, `<number>.log`, each a row of [frames](frame): a call's [record](record) behind its length
+//! and checksum. Records are only ever added at the end of the newest segment, with one write each and without waiting for
+//! the disk: what was written survives the process, though perhaps not a loss of power. The database knows up to which
+//! place it has the entries, so nothing is written twice, and segments before that place are deleted.
+//!
+//! - [`files`]: the directory, its lock, its id, the segments in it.
+//! - [`append`]: the end, where entries come in.
+//! - [`read`]: the rest, from which batches are made.
+
+mod append;
+mod files;
+mod frame;
+mod read;
+mod record;
+
+pub(super) use append::Journal;
+pub(super) use files::JournalFiles;
+pub(super) use read::{JournalReader, Reading};
+pub(super) use record::encode;
+
+/// A place in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// The number of the segment.
+    pub(super) segment: u64,
+    /// The byte in it.
+    pub(super) offset: u64,
+}
