@@ -24,6 +24,7 @@ mod clock;
 mod error;
 mod gateway;
 mod health;
+pub mod jwt;
 pub mod plan;
 mod provider;
 pub mod relay;
