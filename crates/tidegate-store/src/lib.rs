@@ -1,6 +1,7 @@
 //! What lasts. The only crate with SQL: other crates hand over values and ask questions, and never see a query.
 //!
 //! - [`Store`] opens the data directory, brings its schema up to date and answers reports.
+//! - [`Access`] is all administration: who may call, what limits them, the audit log, the providers' credentials.
 //! - [`Limiter`] holds calls against limits and budgets.
 //! - [`LedgerWriter`] takes one [`LedgerEntry`] a call, off the request path, and never loses one while the process lives.
 
@@ -10,6 +11,8 @@
 )]
 
 mod access;
+mod audit;
+mod credentials;
 #[allow(dead_code, reason = "the first of its users are still being written")]
 mod database;
 #[allow(dead_code, reason = "the first of its users are still being written")]
@@ -22,8 +25,14 @@ mod queries;
 mod store;
 
 pub use access::{
-    Actor, EndUser, KeyHash, KeyId, KeyRecord, KeySecret, NewKey, Organization, OrganizationId, Scope,
-    ScopeError, SubjectLimits, Team, TeamId,
+    Access, AccessError, Actor, Changed, Changes, EndUser, Grace, KeyHash, KeyId, KeyRecord, KeySecret,
+    KeyUpdate, KeysQuery, Loaded, NewKey, NewOrganization, NewTeam, NoRandomness, Organization,
+    OrganizationId, OrganizationUpdate, Page, RoleFilter, Scope, ScopeError, Standing, SubjectLimits, Team,
+    TeamId, TeamUpdate,
+};
+pub use audit::{AuditLine, AuditQuery, AuditWriter, Finding, RefusedAct, Verification};
+pub use credentials::{
+    Credential, CredentialError, CredentialId, CredentialSecret, MasterKey, NotAMasterKey,
 };
 pub use database::{DatabaseUrl, DatabaseUrlError};
 pub use error::StoreError;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
+    access::Access,
     database::{Database, DatabaseUrl},
     error::StoreError,
     ledger::{CallId, CallsQuery, LedgerEntry, LedgerOptions, LedgerWriter, UsageQuery, UsageRow},
@@ -78,6 +79,11 @@ impl Store {
     #[cfg(test)]
     pub(crate) fn of(database: Database, options: StoreOptions) -> Self {
         Self { database, data: options.data }
+    }
+
+    /// All administration: keys, teams, limits, the audit log, credentials.
+    pub fn access(&self) -> Access {
+        Access::new(self.database.clone())
     }
 
     /// Starts the ledger's writer on the current runtime. The journal in the data directory belongs to this process until

@@ -65,6 +65,8 @@ ids! {
     TeamId = "team";
     /// What a key is known by: `key_…`. Not a secret.
     KeyId = "key";
+    /// What a provider's credential is known by: `cred_…`.
+    CredentialId = "cred";
 }
 
 impl OrganizationId {
@@ -147,6 +149,41 @@ pub struct KeyRecord {
     pub created_at: Timestamp,
 }
 
+/// Whether a key may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It may.
+    Valid,
+    /// It was disabled.
+    Disabled,
+    /// Its time has ended.
+    Expired,
+    /// Its secret was replaced, and the time of grace has ended.
+    Rotated,
+    /// The secret is not its own.
+    OtherSecret,
+}
+
+impl KeyRecord {
+    /// Whether the key may be used at this moment by who shows this secret. Its team and its organisation can be disabled
+    /// besides.
+    pub fn standing(&self, shown: &KeyHash, now: Timestamp) -> Standing {
+        match &self.previous {
+            Some((previous, until)) if previous == shown && *until <= now => return Standing::Rotated,
+            Some((previous, _)) if previous == shown => {}
+            _ if *shown == self.hash => {}
+            _ => return Standing::OtherSecret,
+        }
+        if self.disabled {
+            Standing::Disabled
+        } else if self.expires_at.is_some_and(|expiry| expiry <= now) {
+            Standing::Expired
+        } else {
+            Standing::Valid
+        }
+    }
+}
+
 /// What is said of a key when it is made.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct NewKey {
@@ -189,7 +226,7 @@ pub struct SubjectLimits {
 }
 
 /// Who does something to the store, for the audit log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Actor {
     /// The id of a key, or `cli:<user>`, or `system`.
     pub name: Arc<str>,
@@ -201,5 +238,20 @@ impl Actor {
     /// Tidegate itself: what it does at the first start.
     pub fn system() -> Self {
         Self { name: "system".into(), address: None }
+    }
+
+    /// Somebody who did not say who it is, or whose key does not exist.
+    pub fn anonymous(address: Option<IpAddr>) -> Self {
+        Self { name: "anonymous".into(), address }
+    }
+
+    /// A key that came over the network.
+    pub fn key(id: &KeyId, address: Option<IpAddr>) -> Self {
+        Self { name: Arc::clone(id.shared()), address }
+    }
+
+    /// A user of the machine at the command line.
+    pub fn command_line(user: &str) -> Self {
+        Self { name: format!("cli:{user}").into(), address: None }
     }
 }

@@ -1,6 +1,14 @@
 //! All SQL, one file a table. Only this crate's ledger and store call here.
 
+pub(crate) mod audit;
 pub(crate) mod batch;
 pub(crate) mod calls;
+pub(crate) mod changes;
+mod connection;
+pub(crate) mod credentials;
 pub(crate) mod journals;
+pub(crate) mod keys;
 mod many;
+pub(crate) mod organizations;
+pub(crate) mod subjects;
+pub(crate) mod teams;

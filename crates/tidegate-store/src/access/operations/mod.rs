@@ -1,0 +1,6 @@
+//! The operations that change something, one file for what is changed. Each is one transaction.
+
+mod keys;
+mod organizations;
+mod subjects;
+mod teams;

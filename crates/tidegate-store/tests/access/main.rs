@@ -1,0 +1,6 @@
+//! Administration on both databases.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+
+mod operations;
+mod place;

@@ -1,0 +1,282 @@
+//! What administrators do: it is kept, told to other processes and written down.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tidegate_policy::{Limits, Permissions, Role};
+use tidegate_store::{
+    Access, AccessError, AuditQuery, Changed, Changes, Grace, KeyHash, KeyId, KeyUpdate, KeysQuery, NewKey,
+    NewOrganization, NewTeam, OrganizationId, OrganizationUpdate, RoleFilter, Scope, Standing, TeamUpdate,
+};
+
+use crate::place::{Place, actor};
+
+fn limits(json: &str) -> Limits {
+    serde_json::from_str(json).unwrap()
+}
+
+fn named(name: &str) -> NewKey {
+    NewKey { name: name.to_owned(), ..NewKey::default() }
+}
+
+#[track_caller]
+fn field<T: std::fmt::Debug>(result: Result<T, AccessError>) -> String {
+    match result.unwrap_err() {
+        AccessError::Invalid { field, .. } => field,
+        AccessError::Conflict { field, .. } => format!("taken: {field}"),
+        AccessError::NotFound { kind, .. } => format!("no {kind}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn changed_since(access: &Access, sequence: &mut u64) -> Vec<Changed> {
+    match access.changes_since(*sequence).await.unwrap() {
+        Changes::These { changed, latest } => {
+            *sequence = latest;
+            changed
+        }
+        Changes::Everything => panic!("everything"),
+    }
+}
+
+#[tokio::test]
+async fn every_operation_is_kept_told_and_written_down() {
+    for place in Place::all().await {
+        let access = place.access();
+        let elsewhere = place.opened_again().await.access();
+        let mut seen = elsewhere.latest_change().await.unwrap();
+
+        let organization = access
+            .create_organization(NewOrganization { name: " Acme ".into(), ..Default::default() }, &actor())
+            .await
+            .unwrap();
+        assert_eq!(organization.name, "Acme");
+        assert_eq!(elsewhere.organization(&organization.id).await.unwrap().unwrap(), organization);
+        let update = OrganizationUpdate {
+            end_user_limits: Some(limits(r#"{"requests":[{"max":5,"per":"minute"}]}"#)),
+            ..Default::default()
+        };
+        let organization = access.update_organization(&organization.id, update, &actor()).await.unwrap();
+        assert_eq!(elsewhere.organization(&organization.id).await.unwrap().unwrap(), organization);
+        assert_eq!(
+            changed_since(&elsewhere, &mut seen).await,
+            [Changed::Organization(organization.id.clone())]
+        );
+
+        let new = NewTeam {
+            name: "core".into(),
+            organization_id: Some(organization.id.clone()),
+            ..Default::default()
+        };
+        let team = access.create_team(new, &actor()).await.unwrap();
+        let update = TeamUpdate { margin_millionths: Some(200_000), ..Default::default() };
+        let team = access.update_team(&team.id, update, &actor()).await.unwrap();
+        assert_eq!(elsewhere.team(&team.id).await.unwrap().unwrap(), team);
+        assert_eq!(changed_since(&elsewhere, &mut seen).await, [Changed::Team(team.id.clone())]);
+
+        let expires_at = Timestamp::now() + SignedDuration::from_hours(1);
+        let new = NewKey {
+            team_id: Some(team.id.clone()),
+            tags: vec![("app".into(), "shop".into())],
+            expires_at: Some(expires_at),
+            permissions: serde_json::from_str::<Permissions>(r#"{"models":["openai/*"]}"#).unwrap(),
+            limits: limits(r#"{"budgets":[{"usd":"0.25","per":"day"}]}"#),
+            ..named("a key")
+        };
+        let (key, secret) = access.create_key(new, &actor()).await.unwrap();
+        assert_eq!(key.organization_id, organization.id, "a team's key is in the team's organisation");
+        assert_eq!(elsewhere.key(&key.id).await.unwrap().unwrap(), key);
+        assert_eq!(elsewhere.key_by_hash(&secret.hash()).await.unwrap().unwrap().id, key.id);
+        let update = KeyUpdate { name: Some("renamed".into()), expires_at: Some(None), ..Default::default() };
+        let key = access.update_key(&key.id, update, &actor()).await.unwrap();
+        assert_eq!((key.name.as_str(), key.expires_at), ("renamed", None));
+        assert!(access.disable_key(&key.id, &actor()).await.unwrap().disabled);
+        assert!(!access.enable_key(&key.id, &actor()).await.unwrap().disabled);
+        assert_eq!(elsewhere.key(&key.id).await.unwrap().unwrap(), key);
+        assert_eq!(changed_since(&elsewhere, &mut seen).await, [Changed::Key(key.id.clone())], "named once");
+
+        let user: Scope = format!("user:{}/ann", organization.id).parse().unwrap();
+        for scope in [&user, &Scope::tag("app", "shop")] {
+            let set = access.set_subject(scope, limits(r#"{"in_flight":2}"#), false, &actor()).await.unwrap();
+            assert_eq!(elsewhere.subject(scope).await.unwrap().unwrap(), set);
+        }
+        assert_eq!(elsewhere.subjects("user:", None, 0).await.unwrap().items.len(), 1);
+        access.remove_subject(&user, &actor()).await.unwrap();
+        assert_eq!(elsewhere.subject(&user).await.unwrap(), None);
+        assert!(changed_since(&elsewhere, &mut seen).await.contains(&Changed::Subject(user)));
+        assert_eq!(changed_since(&elsewhere, &mut seen).await, []);
+
+        let lines = elsewhere.audit(&AuditQuery::default()).await.unwrap().items;
+        let actions: Vec<&str> = lines.iter().rev().map(|line| &*line.action).collect();
+        assert_eq!(
+            actions,
+            [
+                "organization.create",
+                "organization.update",
+                "team.create",
+                "team.update",
+                "key.create",
+                "key.update",
+                "key.disable",
+                "key.enable",
+                "limits.set",
+                "limits.set",
+                "limits.remove",
+            ],
+            "{}",
+            place.kind
+        );
+        let renamed = lines.iter().find(|line| line.action == "key.update").unwrap();
+        assert!(renamed.before.as_ref().unwrap().contains("\"a key\""));
+        assert!(renamed.after.as_ref().unwrap().contains("\"renamed\""));
+        assert_eq!((&*renamed.actor, renamed.object.as_str()), ("cli:test", &*format!("key:{}", key.id)));
+        assert!(elsewhere.verify_audit().await.unwrap().is_whole());
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_by_field_and_changes_nothing() {
+    for place in Place::all().await {
+        let access = place.access();
+        let missing_team = NewKey { team_id: Some("team_x".into()), ..named("x") };
+        assert_eq!(field(access.create_key(missing_team, &actor()).await), "team_id");
+        let missing = NewKey { organization_id: Some("org_x".into()), ..named("x") };
+        assert_eq!(field(access.create_key(missing, &actor()).await), "organization_id");
+        assert_eq!(field(access.create_key(named(" "), &actor()).await), "name");
+        let past = NewKey { expires_at: Some(Timestamp::UNIX_EPOCH), ..named("x") };
+        assert_eq!(field(access.create_key(past, &actor()).await), "expires_at");
+        let member = NewKey { role: Some(Role::Member), ..named("x") };
+        assert_eq!(field(access.create_key(member, &actor()).await), "team_id");
+        let new = NewTeam { name: "core".into(), ..Default::default() };
+        let team = access.create_team(new.clone(), &actor()).await.unwrap();
+        assert_eq!(field(access.create_team(new, &actor()).await), "taken: name");
+        let other = access
+            .create_organization(NewOrganization { name: "other".into(), ..Default::default() }, &actor())
+            .await
+            .unwrap();
+        let default = NewOrganization { name: "default".into(), ..Default::default() };
+        assert_eq!(field(access.create_organization(default, &actor()).await), "taken: name");
+        let contradicting =
+            NewKey { organization_id: Some(other.id.clone()), team_id: Some(team.id.clone()), ..named("x") };
+        assert_eq!(field(access.create_key(contradicting, &actor()).await), "organization_id");
+        let (key, _) = access
+            .create_key(NewKey { organization_id: Some(other.id), ..named("x") }, &actor())
+            .await
+            .unwrap();
+        let moved = KeyUpdate { team_id: Some(Some(team.id)), ..Default::default() };
+        assert_eq!(field(access.update_key(&key.id, moved, &actor()).await), "team_id");
+        assert_eq!(field(access.disable_key(&KeyId::new(), &actor()).await), "no key");
+        let too_long = Grace(Duration::from_secs(365 * 86_400));
+        assert_eq!(field(access.rotate_key(&key.id, too_long, &actor()).await), "grace");
+        let user: Scope = "user:org_x/ann".parse().unwrap();
+        assert_eq!(
+            field(access.set_subject(&user, Limits::default(), true, &actor()).await),
+            "organization_id"
+        );
+        assert_eq!(field(access.remove_subject(&user, &actor()).await), "no limits of");
+        assert_eq!(access.latest_change().await.unwrap(), 3, "{}", place.kind);
+        assert_eq!(access.audit(&AuditQuery::default()).await.unwrap().items.len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn an_old_secret_works_until_its_grace_ends() {
+    for place in Place::all().await {
+        let access = place.access();
+        let (key, first) = access.create_key(named("x"), &actor()).await.unwrap();
+        let (_, second) = access.rotate_key(&key.id, Grace::default(), &actor()).await.unwrap();
+        let now = Timestamp::now();
+        let later = now + SignedDuration::from_hours(25);
+        let found = access.key_by_hash(&first.hash()).await.unwrap().unwrap();
+        assert_eq!(found.standing(&first.hash(), now), Standing::Valid);
+        assert_eq!(found.standing(&first.hash(), later), Standing::Rotated);
+        assert_eq!(found.standing(&second.hash(), later), Standing::Valid);
+        let (third_record, third) =
+            access.rotate_key(&key.id, Grace(Duration::ZERO), &actor()).await.unwrap();
+        assert_eq!(third_record.previous, None);
+        assert!(access.key_by_hash(&first.hash()).await.unwrap().is_none());
+        assert!(access.key_by_hash(&second.hash()).await.unwrap().is_none());
+        assert_eq!(third_record.standing(&second.hash(), now), Standing::OtherSecret);
+        let disabled = access.disable_key(&key.id, &actor()).await.unwrap();
+        assert_eq!(disabled.standing(&third.hash(), now), Standing::Disabled);
+        assert!(access.key_by_hash(&KeyHash([7; 32])).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_new_store_gets_one_owner_and_never_loses_its_last() {
+    for place in Place::all().await {
+        let access = place.access();
+        let (first, second) = (access.clone(), place.opened_again().await.access());
+        let (one, other) = tokio::join!(first.bootstrap(), second.bootstrap());
+        let made: Vec<_> = [one.unwrap(), other.unwrap()].into_iter().flatten().collect();
+        assert_eq!(made.len(), 1, "{}", place.kind);
+        let (owner, _) = made.into_iter().next().unwrap();
+        assert!(!access.any_caller_key().await.unwrap(), "an owner calls no models");
+        assert_eq!(field(access.disable_key(&owner.id, &actor()).await), "taken: disabled");
+        assert!(!access.key(&owner.id).await.unwrap().unwrap().disabled);
+        let second_owner = NewKey { role: Some(Role::Owner), ..named("second") };
+        let (second_owner, _) = access.create_key(second_owner, &actor()).await.unwrap();
+        access.disable_key(&owner.id, &actor()).await.unwrap();
+        assert_eq!(field(access.disable_key(&second_owner.id, &actor()).await), "taken: disabled");
+        let (caller, _) = access.create_key(named("caller"), &actor()).await.unwrap();
+        access.disable_key(&caller.id, &actor()).await.unwrap();
+        assert!(access.any_caller_key().await.unwrap(), "a disabled one has existed too");
+        assert!(access.bootstrap().await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn lists_come_in_pages_and_are_filtered() {
+    for place in Place::all().await {
+        let access = place.access();
+        let team = access
+            .create_team(NewTeam { name: "core".into(), ..Default::default() }, &actor())
+            .await
+            .unwrap();
+        let mut made = Vec::new();
+        for number in 0..7 {
+            let team_id = (number % 2 == 0).then(|| team.id.clone());
+            let role = (number == 5).then_some(Role::Auditor);
+            let new = NewKey { team_id, role, ..named(&format!("Key 100% {number}")) };
+            made.push(access.create_key(new, &actor()).await.unwrap().0);
+        }
+        made.reverse();
+        let mut query = KeysQuery { limit: 3, ..KeysQuery::default() };
+        let mut listed = Vec::new();
+        loop {
+            let page = access.keys(&query).await.unwrap();
+            listed.extend(page.items);
+            query.after = page.next;
+            if query.after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(listed, made, "{}", place.kind);
+        let count = async |query: KeysQuery| access.keys(&query).await.unwrap().items.len();
+        assert_eq!(count(KeysQuery { team_id: Some(team.id.clone()), ..Default::default() }).await, 4);
+        assert_eq!(count(KeysQuery { role: RoleFilter::Callers, ..Default::default() }).await, 6);
+        assert_eq!(count(KeysQuery { role: RoleFilter::Administrators, ..Default::default() }).await, 1);
+        assert_eq!(count(KeysQuery { role: RoleFilter::Only(Role::Owner), ..Default::default() }).await, 0);
+        assert_eq!(count(KeysQuery { name: Some("100% 3".into()), ..Default::default() }).await, 1);
+        assert_eq!(count(KeysQuery { name: Some("1__%".into()), ..Default::default() }).await, 0);
+        assert_eq!(count(KeysQuery { disabled: Some(true), ..Default::default() }).await, 0);
+        let organization = OrganizationId::default_organization();
+        assert_eq!(count(KeysQuery { organization_id: Some(organization), ..Default::default() }).await, 7);
+        let mut loaded = Vec::new();
+        let rest = access.load_all(|key| loaded.push(key)).await.unwrap();
+        loaded.reverse();
+        assert_eq!(loaded, made);
+        assert_eq!((rest.organizations.len(), rest.teams, rest.latest), (1, vec![team], 8));
+    }
+}
+
+#[tokio::test]
+async fn who_looks_at_another_store_loads_everything() {
+    for place in Place::all().await {
+        let access = place.access();
+        assert_eq!(access.changes_since(5).await.unwrap(), Changes::Everything, "{}", place.kind);
+        access.create_key(named("x"), &actor()).await.unwrap();
+        assert_eq!(access.changes_since(5).await.unwrap(), Changes::Everything);
+    }
+}
