@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::answered;
+use common::{Place, answered, on_both};
 use jiff::{SignedDuration, Timestamp};
 use tidegate_store::{
     CallId, CallsQuery, GroupBy, LedgerEntry, LedgerOptions, Outcome, Store, Tags, UsageQuery, UsageRow,
@@ -19,8 +19,8 @@ fn id_at(moment: &str, number: u16) -> CallId {
         .unwrap()
 }
 
-async fn filled(directory: &tempfile::TempDir) -> Store {
-    let store = Store::open(directory.path()).await.unwrap();
+async fn filled(place: &Place) -> Store {
+    let store = place.open().await;
     let ledger = store.ledger(LedgerOptions::default()).await.unwrap();
     let entries = [
         LedgerEntry {
@@ -74,98 +74,94 @@ fn figures(rows: &[UsageRow]) -> Vec<(Option<&str>, u64, u64)> {
     rows.iter().map(|row| (row.name.as_deref(), row.calls, row.cost_nanodollars)).collect()
 }
 
-#[tokio::test]
-async fn sums_are_what_a_pencil_says() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = filled(&directory).await;
-    let rows = store.usage(&UsageQuery::by(GroupBy::Model)).await.unwrap();
-    let fast = UsageRow {
-        name: Some("fast".into()),
-        calls: 3,
-        answered: 2,
-        failed: 0,
-        refused: 0,
-        cancelled: 1,
-        usage: Usage {
-            input: 30,
-            cache_read: 4,
-            output: 12,
-            reasoning: 2,
-            web_searches: 3,
-            ..Usage::default()
-        },
-        cost_nanodollars: 1_000,
-        unpriced: 1,
-        average_duration_us: 135,
-        longest_duration_us: 301,
-        average_time_to_first_token_us: Some(10),
-    };
-    assert_eq!(rows.iter().find(|row| row.name.as_deref() == Some("fast")), Some(&fast));
-    assert_eq!(figures(&rows), [(Some("smart"), 1, 9_000), (Some("fast"), 3, 1_000), (None, 1, 0)]);
-    // A call that was refused or cancelled before it used anything has no unknown price.
-    assert_eq!(rows.iter().map(|row| row.unpriced).collect::<Vec<_>>(), [0, 1, 0]);
-}
-
-#[tokio::test]
-async fn every_grouping_finds_its_groups() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = filled(&directory).await;
-    for (group_by, expected) in [
-        (GroupBy::All, vec![(None, 5, 10_000)]),
-        (GroupBy::Provider, vec![(Some("anthropic"), 1, 9_000), (Some("openai"), 2, 1_000), (None, 2, 0)]),
-        (
-            GroupBy::Target,
-            vec![
-                (Some("anthropic/claude-haiku-4-5"), 1, 9_000),
-                (Some("openai/gpt-5-mini"), 2, 1_000),
-                (None, 2, 0),
-            ],
-        ),
-        (GroupBy::Tag("team".into()), vec![(Some("search"), 2, 10_000), (None, 2, 0), (Some("ads"), 1, 0)]),
-        (GroupBy::Tag("v1.2".into()), vec![(None, 4, 9_000), (Some("x"), 1, 1_000)]),
-        (GroupBy::Tag("nobody' OR 1=1 --".into()), vec![(None, 5, 10_000)]),
-        (
-            GroupBy::Outcome,
-            vec![
-                (Some("truncated"), 1, 9_000),
-                (Some("answered"), 2, 1_000),
-                (Some("cancelled"), 1, 0),
-                (Some("refused"), 1, 0),
-            ],
-        ),
-        (
-            GroupBy::Hour,
-            vec![
-                (Some("2026-02-01T00:00Z"), 3, 9_000),
-                (Some("2026-01-31T13:00Z"), 1, 0),
-                (Some("2026-01-31T12:00Z"), 1, 1_000),
-            ],
-        ),
-        (GroupBy::Day, vec![(Some("2026-02-01"), 3, 9_000), (Some("2026-01-31"), 2, 1_000)]),
-    ] {
-        let rows = store.usage(&UsageQuery::by(group_by.clone())).await.unwrap();
-        assert_eq!(figures(&rows), expected, "{group_by:?}");
+on_both! {
+    async fn sums_are_what_a_pencil_says(place: &Place) {
+        let store = filled(place).await;
+        let rows = store.usage(&UsageQuery::by(GroupBy::Model)).await.unwrap();
+        let fast = UsageRow {
+            name: Some("fast".into()),
+            calls: 3,
+            answered: 2,
+            failed: 0,
+            refused: 0,
+            cancelled: 1,
+            usage: Usage {
+                input: 30,
+                cache_read: 4,
+                output: 12,
+                reasoning: 2,
+                web_searches: 3,
+                ..Usage::default()
+            },
+            cost_nanodollars: 1_000,
+            unpriced: 1,
+            average_duration_us: 135,
+            longest_duration_us: 301,
+            average_time_to_first_token_us: Some(10),
+        };
+        assert_eq!(rows.iter().find(|row| row.name.as_deref() == Some("fast")), Some(&fast));
+        assert_eq!(figures(&rows), [(Some("smart"), 1, 9_000), (Some("fast"), 3, 1_000), (None, 1, 0)]);
+        // A call that was refused or cancelled before it used anything has no unknown price.
+        assert_eq!(rows.iter().map(|row| row.unpriced).collect::<Vec<_>>(), [0, 1, 0]);
     }
-}
 
-#[tokio::test]
-async fn a_range_of_time_includes_its_beginning_and_not_its_end() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = filled(&directory).await;
-    let thirteen: Timestamp = "2026-01-31T13:00:00Z".parse().unwrap();
-    let calls = |query: UsageQuery| {
-        let store = store.clone();
-        async move { store.usage(&query).await.unwrap().iter().map(|row| row.calls).sum::<u64>() }
-    };
-    assert_eq!(calls(UsageQuery::by(GroupBy::All).since(thirteen)).await, 4);
-    let later = thirteen + SignedDuration::from_millis(1);
-    assert_eq!(calls(UsageQuery::by(GroupBy::All).since(later)).await, 3);
-    let before = UsageQuery { until: Some(thirteen), ..UsageQuery::by(GroupBy::All) };
-    assert_eq!(calls(before).await, 1);
-    assert_eq!(calls(UsageQuery::by(GroupBy::All).since("2027-01-01T00:00:00Z".parse().unwrap())).await, 0);
-    let listed = store.calls(&CallsQuery { since: Some(later), ..CallsQuery::latest(2) }).await.unwrap();
-    assert_eq!(
-        listed.iter().map(|entry| entry.id).collect::<Vec<_>>(),
-        [id_at("2026-02-01T00:00:02Z", 5), id_at("2026-02-01T00:00:01Z", 4)]
-    );
+    async fn every_grouping_finds_its_groups(place: &Place) {
+        let store = filled(place).await;
+        for (group_by, expected) in [
+            (GroupBy::All, vec![(None, 5, 10_000)]),
+            (GroupBy::Provider, vec![(Some("anthropic"), 1, 9_000), (Some("openai"), 2, 1_000), (None, 2, 0)]),
+            (
+                GroupBy::Target,
+                vec![
+                    (Some("anthropic/claude-haiku-4-5"), 1, 9_000),
+                    (Some("openai/gpt-5-mini"), 2, 1_000),
+                    (None, 2, 0),
+                ],
+            ),
+            (GroupBy::Tag("team".into()), vec![(Some("search"), 2, 10_000), (None, 2, 0), (Some("ads"), 1, 0)]),
+            (GroupBy::Tag("v1.2".into()), vec![(None, 4, 9_000), (Some("x"), 1, 1_000)]),
+            (GroupBy::Tag("nobody' OR 1=1 --".into()), vec![(None, 5, 10_000)]),
+            (
+                GroupBy::Outcome,
+                vec![
+                    (Some("truncated"), 1, 9_000),
+                    (Some("answered"), 2, 1_000),
+                    (Some("cancelled"), 1, 0),
+                    (Some("refused"), 1, 0),
+                ],
+            ),
+            (
+                GroupBy::Hour,
+                vec![
+                    (Some("2026-02-01T00:00Z"), 3, 9_000),
+                    (Some("2026-01-31T13:00Z"), 1, 0),
+                    (Some("2026-01-31T12:00Z"), 1, 1_000),
+                ],
+            ),
+            (GroupBy::Day, vec![(Some("2026-02-01"), 3, 9_000), (Some("2026-01-31"), 2, 1_000)]),
+        ] {
+            let rows = store.usage(&UsageQuery::by(group_by.clone())).await.unwrap();
+            assert_eq!(figures(&rows), expected, "{group_by:?}");
+        }
+    }
+
+    async fn a_range_of_time_includes_its_beginning_and_not_its_end(place: &Place) {
+        let store = filled(place).await;
+        let thirteen: Timestamp = "2026-01-31T13:00:00Z".parse().unwrap();
+        let calls = |query: UsageQuery| {
+            let store = store.clone();
+            async move { store.usage(&query).await.unwrap().iter().map(|row| row.calls).sum::<u64>() }
+        };
+        assert_eq!(calls(UsageQuery::by(GroupBy::All).since(thirteen)).await, 4);
+        let later = thirteen + SignedDuration::from_millis(1);
+        assert_eq!(calls(UsageQuery::by(GroupBy::All).since(later)).await, 3);
+        let before = UsageQuery { until: Some(thirteen), ..UsageQuery::by(GroupBy::All) };
+        assert_eq!(calls(before).await, 1);
+        assert_eq!(calls(UsageQuery::by(GroupBy::All).since("2027-01-01T00:00:00Z".parse().unwrap())).await, 0);
+        let listed = store.calls(&CallsQuery { since: Some(later), ..CallsQuery::latest(2) }).await.unwrap();
+        assert_eq!(
+            listed.iter().map(|entry| entry.id).collect::<Vec<_>>(),
+            [id_at("2026-02-01T00:00:02Z", 5), id_at("2026-02-01T00:00:01Z", 4)]
+        );
+    }
 }

@@ -1,6 +1,9 @@
-//! What the store's tests share: entries as the gateway makes them.
+//! What the store's tests share: entries as the gateway makes them, and places for a store on either database.
 
-use tidegate_store::{Attempt, CallId, LedgerEntry, Outcome, Tags};
+#![allow(dead_code, unused_macros, unused_imports, reason = "not every file of tests uses all of it")]
+
+use tidegate_store::{Attempt, CallId, LedgerEntry, Outcome, Store, StoreOptions, Tags};
+use tidegate_testkit::servers::{TestDatabase, postgres};
 use tidegate_wire::Usage;
 
 /// A call that was answered, with something in every field that such a call fills.
@@ -31,3 +34,56 @@ pub(crate) fn answered(id: CallId) -> LedgerEntry {
         ..LedgerEntry::new(id, "openai-chat", "chat")
     }
 }
+
+/// An empty place for a store, removed with this value.
+pub(crate) struct Place {
+    pub directory: tempfile::TempDir,
+    pub database: Option<TestDatabase>,
+}
+
+impl Place {
+    pub(crate) fn sqlite() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), database: None }
+    }
+
+    pub(crate) fn postgres() -> Self {
+        Self { database: Some(postgres().database()), ..Self::sqlite() }
+    }
+
+    pub(crate) fn options(&self) -> StoreOptions {
+        StoreOptions {
+            data: self.directory.path().to_owned(),
+            database: self.database.as_ref().map(|database| database.url().parse().unwrap()),
+        }
+    }
+
+    pub(crate) async fn open(&self) -> Store {
+        Store::open(self.options()).await.unwrap()
+    }
+}
+
+/// Makes two tests of each body: `name::sqlite` and `name::postgres`.
+macro_rules! on_both {
+    ($($(#[$doc:meta])* async fn $name:ident($place:ident: &Place) $body:block)+) => {
+        $(
+            $(#[$doc])*
+            mod $name {
+                use super::*;
+
+                async fn body($place: &Place) $body
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn sqlite() {
+                    body(&Place::sqlite()).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn postgres() {
+                    body(&Place::postgres()).await;
+                }
+            }
+        )+
+    };
+}
+
+pub(crate) use on_both;
