@@ -1,6 +1,8 @@
 //! What is written together: calls, the sums over them, and how far the journal was read. Called by the ledger's writer.
 
-use super::{calls, journals};
+use std::slice;
+
+use super::{calls, journals, rollups};
 use crate::{
     database::Database,
     error::StoreError,
@@ -23,7 +25,35 @@ impl Database {
         if !journals::advance(&mut transaction, from, to).await? {
             return Ok(false);
         }
-        calls::insert(&mut transaction, entries).await?;
+        let inserted = calls::insert(&mut transaction, entries).await?;
+        if usize::try_from(inserted).is_ok_and(|inserted| inserted == entries.len()) {
+            rollups::add(&mut transaction, entries).await?;
+            transaction.commit().await?;
+            return Ok(true);
+        }
+        drop(transaction);
+        tracing::warn!("calls that are recorded already came to the ledger again; they are left out");
+        self.write_new_ones(entries, from, to).await
+    }
+
+    /// The same, one by one, to see which are new. Must not happen, and takes its time.
+    async fn write_new_ones(
+        &self,
+        entries: &[LedgerEntry],
+        from: Option<&JournalPosition>,
+        to: &JournalPosition,
+    ) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        if !journals::advance(&mut transaction, from, to).await? {
+            return Ok(false);
+        }
+        let mut new = Vec::new();
+        for entry in entries {
+            if calls::insert(&mut transaction, slice::from_ref(entry)).await? > 0 {
+                new.push(entry.clone());
+            }
+        }
+        rollups::add(&mut transaction, &new).await?;
         transaction.commit().await?;
         Ok(true)
     }
@@ -34,5 +64,83 @@ impl Database {
         journal: &str,
     ) -> Result<Option<JournalPosition>, StoreError> {
         journals::find(self, journal).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_testkit::servers::postgres;
+
+    use super::*;
+    use crate::{CallId, Tags, database::query};
+
+    fn position(offset: u64) -> JournalPosition {
+        JournalPosition { journal: "one".into(), segment: 1, offset }
+    }
+
+    async fn check(database: Database) {
+        let entry = |end_user: &str| LedgerEntry {
+            organization_id: Some("org_1".into()),
+            key_id: Some("key_1".into()),
+            end_user: Some(end_user.to_owned().into()),
+            cost_nanodollars: Some(5),
+            charge_nanodollars: Some(7),
+            tags: Tags::parse("app=search").unwrap(),
+            ..LedgerEntry::new(CallId::now(), "openai-chat", "chat")
+        };
+        let (one, two) = (entry("a"), entry("b"));
+        let first = [one.clone(), two.clone()];
+        assert!(database.write_batch(&first, None, &position(10)).await.unwrap());
+        // The same again, from where the journal no longer is: nothing happens.
+        assert!(!database.write_batch(&first, None, &position(10)).await.unwrap());
+        // Entries that are there already, whatever the position says, beside one that is new and comes twice.
+        let three = entry("a");
+        let again = [one, three.clone(), three, two];
+        assert!(database.write_batch(&again, Some(&position(10)), &position(20)).await.unwrap());
+        assert_eq!(database.journal_position("one").await.unwrap(), Some(position(20)));
+        for table in ["scope_hours", "scope_days"] {
+            let sql =
+                format!("SELECT scope, calls, cost_nanodollars, charge_nanodollars FROM {table} ORDER BY 1");
+            let rows = database.fetch_all(crate::database::query_text(sql)).await.unwrap();
+            let found: Vec<(String, i64, i64, i64)> = rows
+                .iter()
+                .map(|row| {
+                    let number = |name| row.get::<i64>(name).unwrap();
+                    (
+                        row.get("scope").unwrap(),
+                        number("calls"),
+                        number("cost_nanodollars"),
+                        number("charge_nanodollars"),
+                    )
+                })
+                .collect();
+            let expected = [
+                ("key:key_1", 3, 15, 21),
+                ("org:org_1", 3, 15, 21),
+                ("tag:app=search", 3, 15, 21),
+                ("user:org_1/a", 2, 10, 14),
+                ("user:org_1/b", 1, 5, 7),
+            ];
+            assert_eq!(
+                found,
+                expected.map(|(scope, calls, cost, charge)| (scope.to_owned(), calls, cost, charge)),
+                "{table}"
+            );
+        }
+        for sql in
+            ["SELECT CAST(SUM(calls) AS BIGINT) AS n FROM usage_days", "SELECT COUNT(*) AS n FROM calls"]
+        {
+            assert_eq!(database.fetch_one(query(sql)).await.unwrap().get::<i64>("n").unwrap(), 3);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_twice_is_written_and_counted_once() {
+        let directory = tempfile::tempdir().unwrap();
+        check(Database::sqlite(directory.path()).await.unwrap()).await;
+        let place = postgres().database();
+        let database = Database::postgres(&place.url().parse().unwrap()).await.unwrap();
+        check(database.clone()).await;
+        database.close().await;
     }
 }

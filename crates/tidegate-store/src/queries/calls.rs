@@ -78,7 +78,7 @@ pub(crate) async fn insert(
     INSERTS.run(transaction, entries, push_values).await
 }
 
-fn push_values(values: &mut Vec<Value>, entry: &LedgerEntry) -> Result<(), StoreError> {
+fn push_values(values: &mut Vec<Value>, entry: &LedgerEntry) {
     let usage = &entry.usage;
     values.extend([
         entry.id.uuid().into(),
@@ -110,9 +110,9 @@ fn push_values(values: &mut Vec<Value>, entry: &LedgerEntry) -> Result<(), Store
         count(usage.web_searches).into(),
         entry.cost_nanodollars.map(money).into(),
         optional_text(entry.prices.as_ref()).into(),
-        json_text("tags", (!entry.tags.is_empty()).then_some(&entry.tags))?,
-        json_text("attempts", (!entry.attempts.is_empty()).then_some(&entry.attempts))?,
-        json_text("dropped", (!entry.dropped.is_empty()).then_some(&entry.dropped))?,
+        json_text((!entry.tags.is_empty()).then_some(&entry.tags)),
+        json_text((!entry.attempts.is_empty()).then_some(&entry.attempts)),
+        json_text((!entry.dropped.is_empty()).then_some(&entry.dropped)),
         entry.cache.map(CacheState::as_str).into(),
         count(entry.bytes_in).into(),
         count(entry.bytes_out).into(),
@@ -120,14 +120,11 @@ fn push_values(values: &mut Vec<Value>, entry: &LedgerEntry) -> Result<(), Store
         entry.charge_nanodollars.map(money).into(),
         entry.is_estimated.into(),
     ]);
-    Ok(())
 }
 
-fn json_text(column: &str, value: Option<&impl serde::Serialize>) -> Result<Value, StoreError> {
-    let text = value.map(serde_json::to_string).transpose();
-    let text =
-        text.map_err(|source| StoreError::unreadable(column, sqlx::Error::Encode(Box::new(source))))?;
-    Ok(text.into())
+/// Texts, numbers and lists of them always have a JSON form.
+fn json_text(value: Option<&impl serde::Serialize>) -> Value {
+    value.and_then(|value| serde_json::to_string(value).ok()).into()
 }
 
 /// Bounded, so that no sum of a report can overflow.
@@ -149,15 +146,20 @@ fn optional_text(value: Option<&Text>) -> Option<Arc<str>> {
 }
 
 /// The string, cut at the limit and before a NUL, which PostgreSQL cannot store.
-pub(super) fn text(value: &Text) -> Arc<str> {
+pub(super) fn cut(value: &Text) -> &str {
     let whole = value.as_str();
     let mut end = whole.find('\0').unwrap_or(whole.len()).min(MAX_TEXT_BYTES);
     while !whole.is_char_boundary(end) {
         end -= 1;
     }
+    whole.get(..end).unwrap_or_default()
+}
+
+fn text(value: &Text) -> Arc<str> {
+    let cut = cut(value);
     match value {
-        Text::Shared(shared) if end == shared.len() => Arc::clone(shared),
-        _ => Arc::from(whole.get(..end).unwrap_or_default()),
+        Text::Shared(shared) if cut.len() == shared.len() => Arc::clone(shared),
+        _ => Arc::from(cut),
     }
 }
 

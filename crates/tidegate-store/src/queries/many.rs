@@ -42,7 +42,7 @@ impl ManyRows {
         &self,
         transaction: &mut Transaction,
         mut rows: &[T],
-        push: fn(&mut Vec<Value>, &T) -> Result<(), StoreError>,
+        push: fn(&mut Vec<Value>, &T),
     ) -> Result<u64, StoreError> {
         let kind = transaction.kind();
         let mut changed = 0;
@@ -50,7 +50,7 @@ impl ManyRows {
             while let Some((chunk, rest)) = rows.split_at_checked(*size) {
                 let mut values = Vec::with_capacity(size * self.columns.len());
                 for row in chunk {
-                    push(&mut values, row)?;
+                    push(&mut values, row);
                 }
                 changed += transaction.execute(Query::many(sql.clone(), values)).await?;
                 rows = rest;

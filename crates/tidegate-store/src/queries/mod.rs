@@ -10,5 +10,6 @@ pub(crate) mod journals;
 pub(crate) mod keys;
 mod many;
 pub(crate) mod organizations;
+pub(crate) mod rollups;
 pub(crate) mod subjects;
 pub(crate) mod teams;

@@ -1,0 +1,10 @@
+//! The tables `usage_hours`, `usage_days`, `scope_hours` and `scope_days`: sums kept beside the calls.
+//!
+//! The first two answer reports by organisation, team, model, provider and target, the other two whatever is asked about
+//! one level that can have limits. All four have the same sums.
+
+mod sums;
+mod write;
+
+pub(crate) use sums::{SUMS, Sums};
+pub(crate) use write::add;

@@ -1,0 +1,161 @@
+//! Adds a batch's calls to the sums, summed up in memory first: a batch has few hours, models and teams.
+
+use std::collections::BTreeMap;
+
+use super::{SUMS, Sums, sums::LONGEST};
+use crate::{
+    database::{Transaction, Value},
+    error::StoreError,
+    ledger::{LedgerEntry, Text},
+    queries::{calls::cut, many::ManyRows},
+};
+
+/// Milliseconds of an hour and of a day; buckets begin at multiples of them, in UTC.
+pub(crate) const HOUR_MS: i64 = 3_600_000;
+pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// The key's columns and all sums, for the statements.
+macro_rules! columns {
+    ($($key:literal),+) => {{
+        const KEY: &[&str] = &[$($key),+];
+        const ALL: [&str; KEY.len() + SUMS.len()] = {
+            let mut all = [""; KEY.len() + SUMS.len()];
+            let mut place = 0;
+            while place < all.len() {
+                all[place] = if place < KEY.len() { KEY[place] } else { SUMS[place - KEY.len()] };
+                place += 1;
+            }
+            all
+        };
+        &ALL
+    }};
+}
+
+const USAGE_COLUMNS: &[&str] =
+    columns!("bucket_ms", "organization_id", "team_id", "model", "provider", "upstream_model");
+const SCOPE_COLUMNS: &[&str] = columns!("scope", "bucket_ms");
+
+static USAGE_HOURS: ManyRows =
+    ManyRows::new("usage_hours", USAGE_COLUMNS, |_| add_to("usage_hours", USAGE_KEY));
+static USAGE_DAYS: ManyRows = ManyRows::new("usage_days", USAGE_COLUMNS, |_| add_to("usage_days", USAGE_KEY));
+static SCOPE_HOURS: ManyRows =
+    ManyRows::new("scope_hours", SCOPE_COLUMNS, |_| add_to("scope_hours", SCOPE_KEY));
+static SCOPE_DAYS: ManyRows = ManyRows::new("scope_days", SCOPE_COLUMNS, |_| add_to("scope_days", SCOPE_KEY));
+
+const USAGE_KEY: &str = "bucket_ms, organization_id, team_id, model, provider, upstream_model";
+const SCOPE_KEY: &str = "scope, bucket_ms";
+
+fn add_to(table: &str, key: &str) -> String {
+    let sums = SUMS.iter().filter(|name| **name != LONGEST);
+    let mut updates: Vec<String> =
+        sums.map(|name| format!("{name} = {table}.{name} + excluded.{name}")).collect();
+    updates.push(format!(
+        "{LONGEST} = CASE WHEN excluded.{LONGEST} > {table}.{LONGEST} THEN excluded.{LONGEST} ELSE {table}.{LONGEST} END"
+    ));
+    format!("ON CONFLICT ({key}) DO UPDATE SET {}", updates.join(", "))
+}
+
+/// Adds these calls to all four tables.
+///
+/// Rows are written in the order of their keys and tables always in the same order: replicas that add to the same rows
+/// wait for each other and never in a circle.
+pub(crate) async fn add(transaction: &mut Transaction, entries: &[LedgerEntry]) -> Result<(), StoreError> {
+    let mut usage_hours = BTreeMap::<(i64, UsageKey<'_>), Sums>::new();
+    let mut scope_hours = BTreeMap::<(ScopeKey<'_>, i64), Sums>::new();
+    for entry in entries {
+        let hour = bucket(entry.id.started_at_ms(), HOUR_MS);
+        let sums = Sums::of(entry);
+        usage_hours.entry((hour, UsageKey::of(entry))).or_default().add(&sums);
+        for_each_scope(entry, |scope| scope_hours.entry((scope, hour)).or_default().add(&sums));
+    }
+    let mut usage_days = BTreeMap::<(i64, UsageKey<'_>), Sums>::new();
+    for ((hour, key), sums) in &usage_hours {
+        usage_days.entry((bucket(*hour, DAY_MS), *key)).or_default().add(sums);
+    }
+    let mut scope_days = BTreeMap::<(ScopeKey<'_>, i64), Sums>::new();
+    for ((key, hour), sums) in &scope_hours {
+        scope_days.entry((*key, bucket(*hour, DAY_MS))).or_default().add(sums);
+    }
+    USAGE_HOURS.run(transaction, &rows(usage_hours), push_usage).await?;
+    USAGE_DAYS.run(transaction, &rows(usage_days), push_usage).await?;
+    SCOPE_HOURS.run(transaction, &rows(scope_hours), push_scope).await?;
+    SCOPE_DAYS.run(transaction, &rows(scope_days), push_scope).await?;
+    Ok(())
+}
+
+fn rows<K>(sums: BTreeMap<K, Sums>) -> Vec<(K, Sums)> {
+    sums.into_iter().collect()
+}
+
+/// The beginning of the bucket of this length that holds this moment.
+pub(crate) fn bucket(moment_ms: i64, length_ms: i64) -> i64 {
+    moment_ms.div_euclid(length_ms) * length_ms
+}
+
+/// What the usage tables tell apart. An empty text stands for what a call does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct UsageKey<'entry>([&'entry str; 5]);
+
+impl<'entry> UsageKey<'entry> {
+    fn of(entry: &'entry LedgerEntry) -> Self {
+        Self(
+            [&entry.organization_id, &entry.team_id, &entry.model, &entry.provider, &entry.upstream_model]
+                .map(|text| text.as_ref().map_or("", cut)),
+        )
+    }
+}
+
+/// A scope before it is written out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum ScopeKey<'entry> {
+    Organization(&'entry str),
+    Team(&'entry str),
+    Key(&'entry str),
+    EndUser(&'entry str, &'entry str),
+    Tag(&'entry str, &'entry str),
+}
+
+impl ScopeKey<'_> {
+    /// As [`crate::Scope`] writes it.
+    fn text(&self) -> String {
+        match self {
+            Self::Organization(id) => ["org:", id].concat(),
+            Self::Team(id) => ["team:", id].concat(),
+            Self::Key(id) => ["key:", id].concat(),
+            Self::EndUser(organization, name) => ["user:", organization, "/", name].concat(),
+            Self::Tag(name, value) => ["tag:", name, "=", value].concat(),
+        }
+    }
+}
+
+fn for_each_scope<'entry>(entry: &'entry LedgerEntry, mut each: impl FnMut(ScopeKey<'entry>)) {
+    if let Some(organization) = &entry.organization_id {
+        each(ScopeKey::Organization(cut(organization)));
+        if let Some(name) = &entry.end_user {
+            each(ScopeKey::EndUser(cut(organization), cut(name)));
+        }
+    }
+    if let Some(team) = &entry.team_id {
+        each(ScopeKey::Team(cut(team)));
+    }
+    if let Some(key) = &entry.key_id {
+        each(ScopeKey::Key(cut(key)));
+    }
+    for (name, value) in entry.tags.iter() {
+        each(ScopeKey::Tag(name, value));
+    }
+}
+
+fn push_usage(values: &mut Vec<Value>, row: &((i64, UsageKey<'_>), Sums)) {
+    let ((bucket, key), sums) = row;
+    values.push((*bucket).into());
+    values.extend(key.0.map(Value::from));
+    values.extend(sums.0.map(Value::from));
+}
+
+fn push_scope(values: &mut Vec<Value>, row: &((ScopeKey<'_>, i64), Sums)) -> Result<(), StoreError> {
+    let ((scope, bucket), sums) = row;
+    values.push(scope.text().into());
+    values.push((*bucket).into());
+    values.extend(sums.0.map(Value::from));
+}
