@@ -6,7 +6,7 @@ use super::{SUMS, Sums, sums::LONGEST};
 use crate::{
     database::{Transaction, Value},
     error::StoreError,
-    ledger::{LedgerEntry, Text},
+    ledger::LedgerEntry,
     queries::{calls::cut, many::ManyRows},
 };
 
@@ -153,7 +153,7 @@ fn push_usage(values: &mut Vec<Value>, row: &((i64, UsageKey<'_>), Sums)) {
     values.extend(sums.0.map(Value::from));
 }
 
-fn push_scope(values: &mut Vec<Value>, row: &((ScopeKey<'_>, i64), Sums)) -> Result<(), StoreError> {
+fn push_scope(values: &mut Vec<Value>, row: &((ScopeKey<'_>, i64), Sums)) {
     let ((scope, bucket), sums) = row;
     values.push(scope.text().into());
     values.push((*bucket).into());
