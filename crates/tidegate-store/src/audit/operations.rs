@@ -75,10 +75,10 @@ pub(crate) async fn append(
     event: Event,
     master_key: Option<&MasterKey>,
 ) -> Result<(), StoreError> {
-    let head = queries::audit::head(&mut *transaction).await?;
-    // Without its head the log is broken, which `verify` says. What is done now is still written down.
-    let head =
-        head.unwrap_or(AuditHead { sequence: 0, hash: super::BEGINNING, sealed_sequence: 0, seal: None });
+    let head = match queries::audit::head(&mut *transaction).await? {
+        Some(head) => head,
+        None => end_without_head(transaction).await?,
+    };
     let mut line = AuditLine {
         sequence: head.sequence + 1,
         at,
@@ -99,6 +99,14 @@ pub(crate) async fn append(
         next.seal = Some(master_key.seal(&sealed_bytes(line.sequence, &line.hash)));
     }
     queries::audit::put_head(transaction, &next).await
+}
+
+/// Somebody removed the row that says where the chain ends. It is not made again, which would hide that; what is done now
+/// is still written down.
+async fn end_without_head(transaction: &mut Transaction) -> Result<AuditHead, StoreError> {
+    let last = queries::audit::list(transaction, &AuditQuery::default(), 1).await?.pop();
+    let (sequence, hash) = last.map_or((0, super::BEGINNING), |line| (line.sequence, line.hash));
+    Ok(AuditHead { sequence, hash, sealed_sequence: 0, seal: None })
 }
 
 /// What the seal is made of.
