@@ -13,7 +13,7 @@ async fn a_credential_is_opened_with_its_master_key_alone() {
         let secret = CredentialSecret::new("sk-live-abcdefghijklmnop");
         let made = access.create_credential("openai", "main", &secret, &actor()).await.unwrap();
         assert_eq!((made.provider.as_str(), made.hint.as_str()), ("openai", "…mnop"));
-        assert_eq!(access.credentials().await.unwrap(), [made.clone()]);
+        assert_eq!(access.credentials().await.unwrap(), std::slice::from_ref(&made));
         let opened = access.open_credentials().await.unwrap();
         assert_eq!(opened[0].1.as_ref().unwrap().expose(), secret.expose());
 
@@ -54,7 +54,10 @@ async fn credentials_and_the_master_key_are_rotated_while_others_look_on() {
         assert_eq!(opened.expose(), second.expose(), "{}", place.kind);
         let verification = renewed.verify_audit().await.unwrap();
         assert_eq!((verification.findings, verification.sealed_through), (vec![], Some(3)));
-        assert!(access.rotate_master_key(&master_key(3), &actor()).await.is_err(), "the old one opens nothing");
+        assert!(
+            access.rotate_master_key(&master_key(3), &actor()).await.is_err(),
+            "the old one opens nothing"
+        );
         renewed.remove_credential(&made.id, &actor()).await.unwrap();
         assert_eq!(renewed.credentials().await.unwrap(), []);
     }
@@ -78,7 +81,7 @@ async fn no_secret_is_in_the_database_a_list_or_the_audit_log() {
             (&first, &second, &provider_secret),
             access,
         );
-        let stored = place.everything().await;
+        let stored = place.everything();
         for secret in [first.expose(), second.expose(), provider_secret.expose()] {
             // What is between the characters that hints may show.
             let inner = &secret[8..secret.len() - 4];

@@ -278,5 +278,11 @@ async fn who_looks_at_another_store_loads_everything() {
         assert_eq!(access.changes_since(5).await.unwrap(), Changes::Everything, "{}", place.kind);
         access.create_key(named("x"), &actor()).await.unwrap();
         assert_eq!(access.changes_since(5).await.unwrap(), Changes::Everything);
+        // So many changes later, the early ones are no longer kept.
+        place.tamper("INSERT INTO changes (sequence, kind, id) VALUES (20000, 'key', 'key_1')").await;
+        let (key, _) = access.create_key(named("y"), &actor()).await.unwrap();
+        assert_eq!(access.changes_since(1).await.unwrap(), Changes::Everything);
+        let these = Changes::These { changed: vec![Changed::Key(key.id)], latest: 20_001 };
+        assert_eq!(access.changes_since(20_000).await.unwrap(), these, "{}", place.kind);
     }
 }
