@@ -15,6 +15,8 @@ mod files;
 mod frame;
 mod read;
 mod record;
+#[cfg(test)]
+mod tests;
 
 pub(super) use append::Journal;
 pub(super) use files::JournalFiles;

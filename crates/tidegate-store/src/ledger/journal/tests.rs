@@ -1,0 +1,326 @@
+//! The journal by itself: whatever becomes of its files, what is whole comes out, once and in order.
+
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+use tidegate_wire::Usage;
+
+use super::{Journal, JournalFiles, JournalReader, Place, encode, frame, record};
+use crate::{
+    error::StoreError,
+    ledger::{Attempt, CacheState, CallId, LedgerEntry, Outcome, Tags},
+};
+
+const LIMIT: u64 = 64 << 20;
+
+fn entry(number: u64) -> LedgerEntry {
+    let mut tags = Tags::default();
+    tags.insert("team", "search").unwrap();
+    LedgerEntry {
+        duration_us: number,
+        organization_id: Some("org_1".into()),
+        model: Some("é".repeat(usize::try_from(number % 40).unwrap()).into()),
+        outcome: Outcome::Answered,
+        status: Some(200),
+        usage: Usage { input: 812, output: 66, ..Usage::default() },
+        cost_nanodollars: Some(334_000),
+        charge_nanodollars: Some(400_000),
+        is_estimated: true,
+        tags,
+        attempts: vec![Attempt {
+            target: "openai/gpt-5-mini".into(),
+            failure: Some("timeout".into()),
+            status: None,
+            duration_us: 5,
+        }],
+        dropped: vec!["seed".into()],
+        cache: Some(CacheState::Bypass),
+        ..LedgerEntry::new(CallId::now(), "openai-chat", "chat")
+    }
+}
+
+fn begin(directory: &Path) -> (Journal, Place) {
+    Journal::begin(JournalFiles::open(directory).unwrap(), None, LIMIT).unwrap()
+}
+
+/// Everything between a place and the end, in batches of three, and how many bytes were damaged.
+fn rest(journal: &Journal, mut from: Place) -> (Vec<LedgerEntry>, u64) {
+    let (mut reader, mut entries, mut damaged) = (JournalReader::default(), Vec::new(), 0);
+    let end = journal.end_place();
+    while from < end {
+        let reading = reader.read(journal.files(), from, end, 3, &mut entries).unwrap();
+        assert!(reading.to > from, "the reader stands still at {from:?}");
+        from = reading.to;
+        damaged += reading.damaged_bytes;
+    }
+    (entries, damaged)
+}
+
+/// A journal with so many entries, and its one segment.
+fn filled(directory: &Path, count: u64) -> (Vec<LedgerEntry>, PathBuf, Vec<u8>) {
+    let entries: Vec<LedgerEntry> = (0..count).map(entry).collect();
+    let (journal, _) = begin(directory);
+    for entry in &entries {
+        assert_eq!(journal.append(encode(entry).unwrap()), Some(1));
+    }
+    let path = directory.join("00000001.log");
+    let bytes = fs::read(&path).unwrap();
+    assert_eq!(journal.bytes(), u64::try_from(bytes.len()).unwrap());
+    (entries, path, bytes)
+}
+
+/// Puts these bytes in the place of all segments, as a crash may leave them, and reads what is there.
+fn reopened(directory: &Path, path: &Path, bytes: &[u8]) -> (Vec<LedgerEntry>, u64) {
+    for file in fs::read_dir(directory).unwrap().map(|file| file.unwrap().path()) {
+        if file.extension().is_some_and(|extension| extension == "log") {
+            fs::remove_file(file).unwrap();
+        }
+    }
+    fs::write(path, bytes).unwrap();
+    let (journal, from) = begin(directory);
+    // One more, so that the damage does not lie at the end any more.
+    let last = entry(1_000);
+    journal.append(encode(&last).unwrap());
+    let (mut entries, damaged) = rest(&journal, from);
+    assert_eq!(entries.pop().as_ref(), Some(&last), "what comes after a crash is read");
+    (entries, damaged)
+}
+
+#[test]
+fn a_file_that_is_cut_at_any_byte_gives_the_records_that_are_whole() {
+    let directory = TempDir::new().unwrap();
+    let (entries, path, bytes) = filled(directory.path(), 6);
+    let mut ends = Vec::new();
+    let mut at = 0;
+    while let Some(frame) = frame::first(&bytes[at..]) {
+        at += frame.bytes;
+        ends.push(at);
+    }
+    assert_eq!(ends.len(), entries.len());
+    for cut in 0..=bytes.len() {
+        let whole = ends.iter().filter(|&&end| end <= cut).count();
+        let (found, damaged) = reopened(directory.path(), &path, &bytes[..cut]);
+        assert_eq!(found, entries[..whole], "cut at {cut}");
+        assert_eq!(damaged, 0, "what a crash has left of the last record is no damage");
+    }
+}
+
+#[test]
+fn a_changed_byte_anywhere_costs_the_record_it_lies_in_and_no_other() {
+    let directory = TempDir::new().unwrap();
+    let (entries, path, bytes) = filled(directory.path(), 5);
+    let mut at = 0;
+    for number in 0..entries.len() {
+        let length = frame::first(&bytes[at..]).unwrap().bytes;
+        for byte in at..at + length {
+            let mut changed = bytes.clone();
+            changed[byte] ^= 1 << (byte % 8);
+            let (found, damaged) = reopened(directory.path(), &path, &changed);
+            let mut expected = entries.clone();
+            expected.remove(number);
+            assert_eq!(found, expected, "byte {byte}");
+            let is_last = number == entries.len() - 1;
+            assert_eq!(damaged, if is_last { 0 } else { u64::try_from(length).unwrap() }, "byte {byte}");
+        }
+        at += length;
+    }
+}
+
+#[test]
+fn damage_that_is_larger_than_what_is_read_at_once_is_skipped() {
+    let directory = TempDir::new().unwrap();
+    let (entries, path, bytes) = filled(directory.path(), 4);
+    let first = frame::first(&bytes).unwrap().bytes;
+    for hole in [1, frame::MAX_FRAME_BYTES - 1, 2 * frame::MAX_FRAME_BYTES, 5 * frame::MAX_FRAME_BYTES + 7] {
+        for filler in [0_u8, 1, 0xff] {
+            let changed = [&bytes[..first], &vec![filler; hole], &bytes[first..]].concat();
+            let (found, damaged) = reopened(directory.path(), &path, &changed);
+            assert_eq!(found, entries, "{hole} bytes of {filler}");
+            assert_eq!(damaged, u64::try_from(hole).unwrap());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn garbage_is_never_taken_for_a_call_and_stops_nobody(garbage in prop::collection::vec(any::<u8>(), 0..4_096), short: bool) {
+        let directory = TempDir::new().unwrap();
+        let mut bytes = garbage.clone();
+        if short {
+            // Lengths that look right.
+            bytes.iter_mut().skip(2).step_by(4).for_each(|byte| *byte = 0);
+            bytes.iter_mut().skip(3).step_by(4).for_each(|byte| *byte = 0);
+        }
+        let (found, _) = reopened(directory.path(), &directory.path().join("00000007.log"), &bytes);
+        prop_assert!(found.is_empty());
+        // Behind a right checksum as well: a record of another program.
+        for version in 0..3 {
+            drop(record::decode(version, &garbage));
+        }
+    }
+}
+
+#[test]
+fn what_many_threads_append_is_read_once_while_it_comes_and_in_each_threads_order() {
+    const THREADS: u64 = 6;
+    const EACH: u64 = 800;
+    let directory = TempDir::new().unwrap();
+    // Small segments, so that many are begun.
+    let (journal, from) =
+        Journal::begin(JournalFiles::open(directory.path()).unwrap(), None, 64 << 10).unwrap();
+    let journal = Arc::new(journal);
+    let threads: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            let journal = Arc::clone(&journal);
+            thread::spawn(move || {
+                for number in 0..EACH {
+                    journal.append(encode(&entry(thread * EACH + number)).unwrap()).unwrap();
+                }
+            })
+        })
+        .collect();
+    let (mut reader, mut entries, mut at) = (JournalReader::default(), Vec::new(), from);
+    while u64::try_from(entries.len()).unwrap() < THREADS * EACH {
+        let end = journal.end_place();
+        if at < end {
+            let reading = reader.read(journal.files(), at, end, 100, &mut entries).unwrap();
+            assert_eq!((reading.damaged_bytes, reading.unreadable), (0, 0));
+            at = reading.to;
+            journal.remove_before(at.segment).unwrap();
+        }
+    }
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert_eq!(at, journal.end_place());
+    assert!(at.segment > 10, "only {} segments", at.segment);
+    assert!(journal.bytes() <= 16 << 10, "{} bytes remain of what was read", journal.bytes());
+    let ids: HashSet<CallId> = entries.iter().map(|entry| entry.id).collect();
+    assert_eq!(ids.len(), entries.len());
+    for thread in 0..THREADS {
+        let of_thread: Vec<u64> =
+            entries.iter().map(|entry| entry.duration_us).filter(|number| number / EACH == thread).collect();
+        assert_eq!(of_thread, (thread * EACH..(thread + 1) * EACH).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_disk_that_takes_nothing_makes_records_wait_in_their_order() {
+    let directory = TempDir::new().unwrap();
+    let (there, away) = (directory.path().join("journal"), directory.path().join("away"));
+    // Every record begins a segment, which is what fails without the directory.
+    let (journal, from) = Journal::begin(JournalFiles::open(&there).unwrap(), None, 0).unwrap();
+    let entries: Vec<LedgerEntry> = (0..5).map(entry).collect();
+    let append = |number: usize| journal.append(encode(&entries[number]).unwrap());
+    assert_eq!(append(0), Some(1));
+    fs::rename(&there, &away).unwrap();
+    assert_eq!((append(1), append(2), journal.retry()), (Some(0), Some(0), 0));
+    assert!(journal.is_failing() && journal.waiting() == 2);
+    fs::rename(&away, &there).unwrap();
+    // Whoever comes next takes the waiting ones along.
+    assert_eq!(append(3), Some(3));
+    assert!(!journal.is_failing() && journal.waiting() == 0);
+    assert_eq!(append(4), Some(1));
+    assert_eq!(rest(&journal, from), (entries, 0));
+    assert_eq!(journal.close(), 0);
+    assert_eq!(journal.append(encode(&entry(9)).unwrap()), None);
+}
+
+#[test]
+fn the_database_says_where_to_go_on_whatever_is_missing_of_the_journal() {
+    let directory = TempDir::new().unwrap();
+    let first = {
+        let (journal, from) = begin(directory.path());
+        for number in 0..4 {
+            journal.append(encode(&entry(number)).unwrap());
+        }
+        let mut read = Vec::new();
+        JournalReader::default().read(journal.files(), from, journal.end_place(), 2, &mut read).unwrap().to
+    };
+    let open =
+        |written| Journal::begin(JournalFiles::open(directory.path()).unwrap(), written, LIMIT).unwrap();
+    let numbers = |(journal, from): &(Journal, Place)| -> Vec<u64> {
+        rest(journal, *from).0.iter().map(|entry| entry.duration_us).collect()
+    };
+    assert_eq!(numbers(&open(None)), [0, 1, 2, 3]);
+    assert_eq!(numbers(&open(Some(first))), [2, 3]);
+    // A loss of power took what the database has already.
+    assert!(numbers(&open(Some(Place { segment: 1, offset: 1 << 20 }))).is_empty());
+    let beyond = open(Some(Place { segment: 9, offset: 5 }));
+    beyond.0.append(encode(&entry(7)).unwrap());
+    assert_eq!(numbers(&beyond), [7]);
+    assert!(beyond.0.end_place().segment > 9, "a place that the database knows is never used again");
+}
+
+#[test]
+fn a_journal_belongs_to_one_and_keeps_its_id() {
+    let directory = TempDir::new().unwrap();
+    let files = JournalFiles::open(directory.path()).unwrap();
+    let id = files.id().to_owned();
+    let refused = JournalFiles::open(directory.path()).unwrap_err();
+    assert!(matches!(refused, StoreError::JournalInUse { .. }), "{refused:?}");
+    drop(files);
+    assert_eq!(JournalFiles::open(directory.path()).unwrap().id(), id);
+}
+
+#[test]
+fn the_largest_call_has_room_in_a_record() {
+    let long = || "x".repeat(100_000).into();
+    let mut tags = Tags::default();
+    for number in 0..16 {
+        tags.insert(format!("{:a<64}", format!("t{number}")), "v".repeat(256)).unwrap();
+    }
+    let largest = LedgerEntry {
+        organization_id: Some(long()),
+        key_id: Some(long()),
+        team_id: Some(long()),
+        end_user: Some(long()),
+        dialect: long(),
+        operation: long(),
+        model: Some(long()),
+        provider: Some(long()),
+        upstream_model: Some(long()),
+        key_label: Some(long()),
+        failure: Some(long()),
+        finish_reason: Some(long()),
+        prices: Some(long()),
+        tags,
+        attempts: vec![
+            Attempt {
+                target: long(),
+                failure: Some(long()),
+                status: Some(u16::MAX),
+                duration_us: u64::MAX
+            };
+            500
+        ],
+        dropped: vec![long(); 500],
+        ..entry(u64::MAX)
+    };
+    let bytes = encode(&largest).unwrap();
+    let frame = frame::first(&bytes).unwrap();
+    let found = record::decode(frame.version, frame.payload).unwrap();
+    assert_eq!(found.model.unwrap().len(), 512);
+    assert_eq!(found.tags, largest.tags);
+}
+
+#[test]
+fn a_record_of_the_first_layout_is_read_for_ever() {
+    const RECORD: &str = include_str!("record_v1.hex");
+    let bytes: Vec<u8> = RECORD
+        .trim()
+        .as_bytes()
+        .chunks(2)
+        .map(|digits| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap())
+        .collect();
+    let expected = LedgerEntry { id: "01a204d4-0c17-70ed-87d5-c4613859f63c".parse().unwrap(), ..entry(33) };
+    let frame = frame::first(&bytes).unwrap();
+    assert_eq!(record::decode(frame.version, frame.payload), Some(expected));
+}
