@@ -20,6 +20,7 @@ mod logging;
 mod output;
 mod reload;
 mod signals;
+mod stores;
 
 use std::process::ExitCode;
 

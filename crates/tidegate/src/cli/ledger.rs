@@ -1,15 +1,16 @@
 //! What the commands that read the ledger have in common: where it is, from when on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use tidegate_config::{Sources, load};
-use tidegate_store::Store;
+use tidegate_store::{Store, StoreOptions};
 
 use crate::failure::Failure;
+use crate::stores;
 
 /// Where the ledger is.
 #[derive(Debug, Clone, Args)]
@@ -17,7 +18,7 @@ pub(super) struct Place {
     /// The configuration file, which says where the ledger is [default: as for `serve`]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The directory of the ledger, whatever the configuration says
+    /// The directory of an embedded ledger, whatever the configuration says
     #[arg(long, value_name = "DIRECTORY")]
     data: Option<PathBuf>,
 }
@@ -28,17 +29,19 @@ impl Place {
         &self,
         question: impl AsyncFnOnce(&Store) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let directory = match &self.data {
-            Some(directory) => directory.clone(),
-            None => load(&Sources { config: self.config.clone(), ..Sources::of_process() })?.data,
+        let place = match &self.data {
+            Some(directory) => StoreOptions::embedded(directory),
+            None => {
+                stores::options(&load(&Sources { config: self.config.clone(), ..Sources::of_process() })?)?
+            }
         };
-        ask(&directory, question)
+        ask(place, question)
     }
 }
 
-/// Asks the ledger in this directory.
+/// Asks the ledger in this place.
 pub(super) fn ask<T>(
-    directory: &Path,
+    place: StoreOptions,
     question: impl AsyncFnOnce(&Store) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -46,7 +49,7 @@ pub(super) fn ask<T>(
         .build()
         .map_err(|error| anyhow::anyhow!(error).context("the runtime could not be started"))?;
     runtime.block_on(async {
-        let store = Store::open_existing(directory).await?;
+        let store = Store::open_existing(place).await?;
         let answer = question(&store).await;
         store.close().await;
         answer

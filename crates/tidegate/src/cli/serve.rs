@@ -13,12 +13,13 @@ use tidegate_api::{App, Metrics};
 use tidegate_catalog::Catalog;
 use tidegate_config::{Origin, Settings, Sources, load};
 use tidegate_gateway::{Gateway, GatewayOptions};
-use tidegate_store::{LedgerOptions, LedgerWriter, Store};
+use tidegate_store::{LedgerWriter, Store};
 
 use crate::failure::Failure;
 use crate::logging;
 use crate::reload::{Reloads, tell_notices};
 use crate::signals::StopSignals;
+use crate::stores;
 
 /// How long the ledger may take for its last entries once all calls have ended.
 const LEDGER_CLOSE: Duration = Duration::from_secs(5);
@@ -98,8 +99,8 @@ impl Running {
             })?;
         let address = listener.local_addr().context("the listening socket has no address")?;
         let metrics = Metrics::install().context("the metrics could not be set up")?;
-        let store = Store::open(&settings.data).await?;
-        let ledger = store.ledger(LedgerOptions::default()).await?;
+        let store = Store::open(stores::options(&settings)?).await?;
+        let ledger = stores::ledger(&store, &settings).await?;
         let reloads = Reloads::watch(sources)?;
         tell_notices(&settings);
         let gateway = Arc::new(Gateway::new(GatewayOptions {

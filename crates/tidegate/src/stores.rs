@@ -1,0 +1,30 @@
+//! From the configuration to the store: where it is, and how its ledger behaves. Used by the commands that open it.
+
+use tidegate_config::{Settings, Store as Configured};
+use tidegate_store::{DatabaseUrl, LedgerOptions, LedgerWriter, Store, StoreOptions};
+
+use crate::failure::Failure;
+
+/// Where the store is.
+pub(crate) fn options(settings: &Settings) -> Result<StoreOptions, Failure> {
+    let database = match &settings.store {
+        Configured::Embedded => None,
+        Configured::Postgres(url) => Some(url.expose().parse::<DatabaseUrl>().map_err(|error| {
+            Failure::wrong(
+                "`store:` is not the address of a PostgreSQL database",
+                format!("The reason is that {error}."),
+            )
+        })?),
+    };
+    Ok(StoreOptions { data: settings.data.clone(), database })
+}
+
+/// The ledger that the configuration asks for.
+pub(crate) async fn ledger(store: &Store, settings: &Settings) -> Result<LedgerWriter, Failure> {
+    if !settings.ledger.enabled {
+        tracing::warn!("no ledger is kept: calls leave no trace, and no report can show them");
+        return Ok(LedgerWriter::disabled());
+    }
+    let options = LedgerOptions { journal_bytes: settings.ledger.journal_bytes, ..LedgerOptions::default() };
+    Ok(store.ledger(options).await?)
+}
