@@ -25,6 +25,7 @@ mod error;
 mod gateway;
 mod health;
 pub mod jwt;
+pub mod keep;
 pub mod plan;
 mod provider;
 pub mod relay;

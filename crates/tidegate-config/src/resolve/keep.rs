@@ -41,8 +41,6 @@ const LARGEST_BODY: u64 = 4 * 1024 * 1024;
 const MOST_PATTERNS: usize = 50;
 /// Longer expressions are lists, which belong elsewhere.
 const LONGEST_PATTERN: usize = 1_000;
-/// A compiled expression may take as much memory; `\w{1000}` and the like take more.
-pub(crate) const LARGEST_COMPILED_PATTERN: usize = 1024 * 1024;
 
 impl Resolver<'_> {
     pub(super) fn store(&mut self, file: &File) -> Store {
@@ -244,7 +242,7 @@ fn check_pattern(pattern: &str) -> Result<(), (String, String)> {
     if pattern.len() > LONGEST_PATTERN {
         return Err((format!("the pattern is longer than {LONGEST_PATTERN} characters"), syntax));
     }
-    let compiled = regex::RegexBuilder::new(pattern).size_limit(LARGEST_COMPILED_PATTERN).build();
+    let compiled = regex::RegexBuilder::new(pattern).size_limit(Redaction::LARGEST_COMPILED).build();
     match compiled {
         Ok(compiled) if compiled.is_match("") => Err((
             "the pattern matches nothing at all, and so everywhere".to_owned(),

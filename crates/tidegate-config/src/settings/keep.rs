@@ -129,6 +129,8 @@ pub enum Redaction {
 impl Redaction {
     /// Those that go by a name. The more exact come first: a card number is no telephone number.
     pub const BUILTIN: [Self; 5] = [Self::Secret, Self::Email, Self::Iban, Self::Card, Self::Phone];
+    /// A compiled expression may take as many bytes of memory; `\w{1000}` and the like take more.
+    pub const LARGEST_COMPILED: usize = 1024 * 1024;
 
     /// Its name in the file, which is also what stands, in brackets, in the place of what it found.
     pub fn name(&self) -> &str {
