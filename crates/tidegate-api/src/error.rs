@@ -23,13 +23,14 @@ pub(crate) fn respond(dialect: Dialect, id: CallId, refusal: &Refusal) -> Respon
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
+    headers.clone_from(&refusal.headers);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     request_id_headers(headers, dialect, &id);
     headers.insert("x-tidegate-attempts", HeaderValue::from(refusal.attempts));
     if let Some(wait) = error.retry_after {
         put_retry_after(headers, wait);
     }
-    if matches!(error.status, 408 | 413) {
+    if matches!(error.status, 401 | 408 | 413) {
         // What is left of the body is not read; the connection cannot be used for another request.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -47,12 +48,12 @@ fn put_retry_after(headers: &mut HeaderMap, wait: Duration) {
 pub(crate) async fn no_such_route(request: Request) -> Response {
     let error = GatewayError::no_such_route(request.method().as_str(), request.uri().path());
     let dialect = dialect_of(request.headers(), request.uri());
-    respond(dialect, CallId::now(), &Refusal { error, attempts: 0 })
+    respond(dialect, CallId::now(), &error.into())
 }
 
 /// The fallback for methods that a path does not take.
 pub(crate) async fn method_not_allowed(request: Request) -> Response {
     let error = GatewayError::method_not_allowed(request.method().as_str(), request.uri().path());
     let dialect = dialect_of(request.headers(), request.uri());
-    respond(dialect, CallId::now(), &Refusal { error, attempts: 0 })
+    respond(dialect, CallId::now(), &error.into())
 }

@@ -9,12 +9,12 @@ use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use tidegate_gateway::accept::PathParts;
-use tidegate_gateway::{Answer, Arrival, GatewayError, Operation, Refusal, walk};
+use tidegate_gateway::{Answer, Arrival, GatewayError, Operation, walk};
 use tidegate_store::CallId;
 use tidegate_wire::Dialect;
 
 use crate::app::Worker;
-use crate::{body, error};
+use crate::{body, caller, error};
 
 /// A request whose model and stream flag are in the body.
 pub(crate) async fn handle(
@@ -35,7 +35,7 @@ pub(crate) async fn handle_gemini(
     let dialect = Dialect::Gemini;
     let Ok(Path(model_and_method)) = model_and_method else {
         let error = GatewayError::bad_request("The model's name in the path is not valid UTF-8.");
-        return error::respond(dialect, CallId::now(), &Refusal { error, attempts: 0 });
+        return error::respond(dialect, CallId::now(), &error.into());
     };
     let (model, method) = model_and_method.rsplit_once(':').unwrap_or((&model_and_method, ""));
     let (operation, stream) = match method {
@@ -44,7 +44,7 @@ pub(crate) async fn handle_gemini(
         "countTokens" => (Operation::CountTokens, false),
         _ => {
             let error = GatewayError::no_such_route("POST", request.uri().path());
-            return error::respond(dialect, CallId::now(), &Refusal { error, attempts: 0 });
+            return error::respond(dialect, CallId::now(), &error.into());
         }
     };
     let asks_for_events =
@@ -63,15 +63,16 @@ async fn serve(
     let at = Instant::now();
     let id = CallId::now();
     let (head, body) = request.into_parts();
-    let limit = worker.gateway.max_body();
-    let outcome = match body::read(&head.headers, body, limit).await {
-        Err(error) => Err(Refusal { error, attempts: 0 }),
-        Ok(body) => {
-            let arrival = Arrival { at, operation, dialect, path, headers: head.headers, body };
-            walk(&worker.gateway, &worker.upstream, id, arrival).await
-        }
+    let outcome = async {
+        // Before the body is read: strangers cannot make Tidegate hold theirs.
+        let principal = caller::authenticate(&worker.gateway, &head, operation.as_str()).await?;
+        let body = body::read(&head.headers, body, worker.gateway.max_body()).await?;
+        let end_user = caller::end_user_of(&worker.gateway, &head);
+        let arrival =
+            Arrival { at, operation, dialect, path, principal, end_user, headers: head.headers, body };
+        walk(&worker.gateway, &worker.upstream, id, arrival).await
     };
-    match outcome {
+    match outcome.await {
         Ok(answer) => respond(dialect, id, answer),
         Err(refusal) => error::respond(dialect, id, &refusal),
     }

@@ -3,24 +3,31 @@
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Uri};
+use http::request::Parts;
 use serde_json::{Value, json};
-use tidegate_gateway::{GatewayError, ListedModel, Refusal};
+use tidegate_gateway::{GatewayError, ListedModel};
 use tidegate_store::CallId;
 use tidegate_wire::Dialect;
 
 use crate::app::Worker;
-use crate::caller::dialect_of;
+use crate::caller::{authenticate, dialect_of};
 use crate::error;
 
 /// Models have no date of their own here; the SDKs want one.
 const CREATED: i64 = 0;
 const CREATED_AT: &str = "1970-01-01T00:00:00Z";
 
+/// What permissions call these routes.
+const ENDPOINT: &str = "models";
+
 /// All models.
-pub(crate) async fn list(State(worker): State<Worker>, headers: HeaderMap, uri: Uri) -> Response {
-    let models = worker.gateway.models();
-    let dialect = dialect_of(&headers, &uri);
+pub(crate) async fn list(State(worker): State<Worker>, head: Parts) -> Response {
+    let dialect = dialect_of(&head.headers, &head.uri);
+    let principal = match authenticate(&worker.gateway, &head, ENDPOINT).await {
+        Ok(principal) => principal,
+        Err(error) => return respond_error(dialect, error),
+    };
+    let models = worker.gateway.models_for(&principal);
     let data: Vec<Value> = models.iter().map(|model| shape(dialect, model)).collect();
     json_response(&match dialect {
         Dialect::OpenAiChat => json!({"object": "list", "data": data}),
@@ -34,14 +41,13 @@ pub(crate) async fn list(State(worker): State<Worker>, headers: HeaderMap, uri: 
 }
 
 /// One model.
-pub(crate) async fn one(
-    State(worker): State<Worker>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Response {
-    let dialect = dialect_of(&headers, &uri);
-    match worker.gateway.model(&name) {
+pub(crate) async fn one(State(worker): State<Worker>, Path(name): Path<String>, head: Parts) -> Response {
+    let dialect = dialect_of(&head.headers, &head.uri);
+    let principal = match authenticate(&worker.gateway, &head, ENDPOINT).await {
+        Ok(principal) => principal,
+        Err(error) => return respond_error(dialect, error),
+    };
+    match worker.gateway.model_for(&principal, &name) {
         Ok(model) => json_response(&shape(dialect, &model)),
         Err(error) => respond_error(dialect, error),
     }
@@ -56,7 +62,7 @@ fn shape(dialect: Dialect, model: &ListedModel) -> Value {
 }
 
 fn respond_error(dialect: Dialect, error: GatewayError) -> Response {
-    error::respond(dialect, CallId::now(), &Refusal { error, attempts: 0 })
+    error::respond(dialect, CallId::now(), &error.into())
 }
 
 fn openai(model: &ListedModel) -> Value {

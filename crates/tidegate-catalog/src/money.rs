@@ -110,7 +110,7 @@ impl Rate {
     }
 
     /// What so many cost, in millionths of a nano-dollar: exact.
-    pub(crate) fn times(self, quantity: u64) -> u128 {
+    pub fn times(self, quantity: u64) -> u128 {
         u128::from(self.0) * u128::from(quantity)
     }
 

@@ -201,6 +201,7 @@ fn key_source(source: &KeySource) -> String {
         KeySource::Variable(name) => format!("from {name}"),
         KeySource::File(path) => format!("from {path}"),
         KeySource::Inline => "from the configuration file".to_owned(),
+        KeySource::Stored(label) => format!("`{label}` from the store"),
     }
 }
 

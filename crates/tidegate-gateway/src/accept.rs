@@ -11,6 +11,7 @@ use tidegate_store::{CallId, Tags, Text};
 use tidegate_wire::json::{Document, Kind};
 use tidegate_wire::{Dialect, PathFacts, carry};
 
+use crate::admit::Principal;
 use crate::error::GatewayError;
 
 /// The longest model name that is looked up; real ones have some 60 characters, fine-tunes and ARNs up to 200.
@@ -46,6 +47,10 @@ pub struct Arrival {
     pub dialect: Dialect,
     /// The model and the stream flag, where the dialect has them in the path.
     pub path: Option<PathParts>,
+    /// Who asks.
+    pub principal: Principal,
+    /// The end user, where a header names it.
+    pub end_user: Option<Text>,
     /// The headers.
     pub headers: HeaderMap,
     /// The body.
@@ -74,6 +79,8 @@ pub struct Call {
     pub operation: Operation,
     /// In which dialect.
     pub dialect: Dialect,
+    /// Who asks.
+    pub principal: Principal,
     /// The model, as the caller names it.
     pub model: String,
     /// Whether the answer is wanted as a stream.
@@ -90,7 +97,7 @@ pub struct Call {
     pub wishes: Wishes,
     /// Headers of the caller that are part of the dialect and go along to targets that speak it.
     pub dialect_headers: HeaderMap,
-    /// The end user, as far as the body says.
+    /// The end user, as the body or a header names it.
     pub end_user: Option<Text>,
 }
 
@@ -119,7 +126,8 @@ pub struct Wishes {
 
 /// Understands a request.
 pub fn accept(id: CallId, arrival: Arrival) -> Result<Call, GatewayError> {
-    let wishes = read_wishes(&arrival.headers)?;
+    let mut wishes = read_wishes(&arrival.headers)?;
+    add_key_tags(&mut wishes.tags, &arrival.principal);
     let document = Document::parse(arrival.body).map_err(|error| {
         GatewayError::bad_request(format!("The request body is not a valid JSON object: {error}"))
     })?;
@@ -149,13 +157,15 @@ pub fn accept(id: CallId, arrival: Arrival) -> Result<Call, GatewayError> {
             .get_nested("stream_options", "include_usage")
             .and_then(tidegate_wire::json::Value::as_bool)
             .unwrap_or(false);
-    let end_user = end_user(&document, dialect);
+    let named = arrival.principal.end_user().map(|user| Text::from(user.to_owned()));
+    let end_user = named.or_else(|| end_user(&document, dialect)).or(arrival.end_user);
     let is_carrying = carry::is_carrying(document.body());
     Ok(Call {
         id,
         at: arrival.at,
         operation: arrival.operation,
         dialect,
+        principal: arrival.principal,
         model,
         stream,
         json_array,
@@ -191,6 +201,15 @@ fn end_user(document: &Document, dialect: Dialect) -> Option<Text> {
         Dialect::Gemini => None,
     };
     value?.as_string().map(|user| Text::from(user.into_owned()))
+}
+
+/// A key's own tags: they are the operator's word, so a caller cannot replace them.
+fn add_key_tags(tags: &mut Tags, principal: &Principal) {
+    for (name, value) in principal.key().map(|key| key.tags.as_slice()).unwrap_or_default() {
+        if let Err(error) = tags.insert(name.clone(), value.clone()) {
+            tracing::debug!(%error, "a key's tag was left out");
+        }
+    }
 }
 
 fn read_flag(document: &Document, name: &str) -> Result<bool, GatewayError> {

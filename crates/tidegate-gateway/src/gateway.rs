@@ -1,16 +1,19 @@
 //! The gateway as a whole: what all workers share. Made by the binary, reloaded by it, walked by `tidegate-api`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tidegate_catalog::Catalog;
-use tidegate_config::Settings;
+use tidegate_config::{Secret, Settings};
 use tidegate_policy::{RetryBudget, is_retry_allowed};
-use tidegate_store::{LedgerStatus, LedgerWriter};
+use tidegate_store::{AuditWriter, LedgerStatus, LedgerWriter, Limiter, RefusedAct};
 
+use crate::admit::{Principal, allows_target};
 use crate::clock::Clock;
+use crate::directory::Directory;
 use crate::error::GatewayError;
+use crate::jwt::JwtVerifier;
 use crate::plan::names;
 use crate::provider::ProviderError;
 use crate::series::GatewaySeries;
@@ -25,6 +28,25 @@ pub struct GatewayOptions {
     pub catalog: &'static Catalog,
     /// Where calls are recorded.
     pub ledger: LedgerWriter,
+    /// Who may call.
+    pub directory: Arc<Directory>,
+    /// What holds calls against limits and budgets.
+    pub limiter: Limiter,
+    /// Where refusals of permission are recorded.
+    pub audit: Option<AuditWriter>,
+    /// The providers' credentials that are kept in the store.
+    pub credentials: Vec<StoredCredential>,
+}
+
+/// A provider's credential from the store.
+#[derive(Debug, Clone)]
+pub struct StoredCredential {
+    /// The configured provider that it is for.
+    pub provider: String,
+    /// What it is called.
+    pub label: String,
+    /// The credential itself.
+    pub secret: Secret,
 }
 
 /// The gateway. One for the whole process, shared by all workers.
@@ -33,6 +55,11 @@ pub struct Gateway {
     snapshot: ArcSwap<Snapshot>,
     catalog: &'static Catalog,
     ledger: LedgerWriter,
+    directory: Arc<Directory>,
+    limiter: Limiter,
+    audit: Option<AuditWriter>,
+    /// Taken to build each snapshot; whoever changes them builds one.
+    credentials: Mutex<Vec<StoredCredential>>,
     pub(crate) clock: Clock,
     pub(crate) series: GatewaySeries,
     calls_in_flight: AtomicUsize,
@@ -51,11 +78,15 @@ pub struct Status {
 impl Gateway {
     /// Makes a gateway.
     pub fn new(options: GatewayOptions) -> Result<Self, ProviderError> {
-        let snapshot = Snapshot::build(options.settings, options.catalog, None)?;
+        let snapshot = Snapshot::build(options.settings, options.catalog, &options.credentials, None)?;
         Ok(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             catalog: options.catalog,
             ledger: options.ledger,
+            directory: options.directory,
+            limiter: options.limiter,
+            audit: options.audit,
+            credentials: Mutex::new(options.credentials),
             clock: Clock::new(),
             series: GatewaySeries::new(),
             calls_in_flight: AtomicUsize::new(0),
@@ -65,13 +96,31 @@ impl Gateway {
 
     /// Whether a gateway could be made of these settings; for `tidegate check`.
     pub fn check(settings: Arc<Settings>, catalog: &'static Catalog) -> Result<(), ProviderError> {
-        Snapshot::build(settings, catalog, None).map(drop)
+        Snapshot::build(settings, catalog, &[], None).map(drop)
     }
 
     /// Puts a new configuration in force, whole or not at all. Calls in flight end under the old one.
     pub fn reload(&self, settings: Arc<Settings>) -> Result<(), ProviderError> {
+        let credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        self.rebuild(settings, &credentials)
+    }
+
+    /// Puts other credentials from the store in force.
+    pub fn put_credentials(&self, new: Vec<StoredCredential>) -> Result<(), ProviderError> {
+        let mut credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        self.rebuild(self.settings(), &new)?;
+        *credentials = new;
+        Ok(())
+    }
+
+    /// The caller holds the credentials' lock, so that no two are built from different halves of what is new.
+    fn rebuild(
+        &self,
+        settings: Arc<Settings>,
+        credentials: &[StoredCredential],
+    ) -> Result<(), ProviderError> {
         let before = self.snapshot.load();
-        let snapshot = Snapshot::build(settings, self.catalog, Some(&before))?;
+        let snapshot = Snapshot::build(settings, self.catalog, credentials, Some(&before))?;
         self.snapshot.store(Arc::new(snapshot));
         Ok(())
     }
@@ -91,6 +140,19 @@ impl Gateway {
         names::find(&self.snapshot.load(), name)
     }
 
+    /// The models that this principal can ask for.
+    pub fn models_for(&self, principal: &Principal) -> Vec<names::ListedModel> {
+        let mut models = self.models();
+        models.retain(|model| is_open_to(principal, model));
+        models
+    }
+
+    /// The model that a name means, if this principal can ask for it. One that it cannot ask for is not there.
+    pub fn model_for(&self, principal: &Principal, name: &str) -> Result<names::ListedModel, GatewayError> {
+        let model = self.model(name)?;
+        if is_open_to(principal, &model) { Ok(model) } else { Err(GatewayError::no_such_model(name, &[])) }
+    }
+
     /// The largest request body accepted, in bytes.
     pub fn max_body(&self) -> usize {
         self.snapshot.load().settings.server.max_body
@@ -103,6 +165,28 @@ impl Gateway {
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
+    }
+
+    /// Who may call.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// What holds calls against limits and budgets.
+    pub fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
+    /// What verifies tokens.
+    pub(crate) fn jwt(&self) -> Arc<JwtVerifier> {
+        Arc::clone(&self.snapshot.load().jwt)
+    }
+
+    /// Somebody was refused a permission.
+    pub(crate) fn audit(&self, refused: RefusedAct) {
+        if let Some(audit) = &self.audit {
+            audit.record(refused);
+        }
     }
 
     pub(crate) fn ledger(&self) -> &LedgerWriter {
@@ -124,6 +208,14 @@ impl Gateway {
             .ok()
             .map(|_| InFlight { gateway: Arc::clone(self), counter: |gateway| &gateway.retries_in_flight })
     }
+}
+
+/// Whether any target of the model is open to the principal.
+fn is_open_to(principal: &Principal, model: &names::ListedModel) -> bool {
+    model.targets.iter().any(|target| {
+        let provider = target.split_once('/').map_or(target.as_str(), |(provider, _)| provider);
+        allows_target(principal, &model.name, provider, target)
+    })
 }
 
 /// Something in flight; counted until it is dropped.

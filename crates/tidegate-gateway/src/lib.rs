@@ -3,8 +3,9 @@
 //! | station | question it answers |
 //! |---|---|
 //! | [`accept`]  | what was asked, in which dialect, for which model? |
-//! | [`admit`]   | who asks, may they, is there room? |
+//! | [`admit`]   | who asks, and may they? |
 //! | [`plan`]    | which targets, in which order, under which deadlines? |
+//! | `hold`      | is there room on every limit and budget? |
 //! | [`attempt`] | try one target: translate, send, classify |
 //! | [`relay`]   | bring the answer back in the caller's dialect |
 //! | [`settle`]  | what did it cost, and who must know? |
@@ -21,9 +22,11 @@ pub mod accept;
 pub mod admit;
 pub mod attempt;
 mod clock;
+pub mod directory;
 mod error;
 mod gateway;
 mod health;
+mod hold;
 pub mod jwt;
 pub mod keep;
 pub mod plan;
@@ -36,8 +39,10 @@ pub mod upstream;
 mod way;
 
 pub use accept::{Arrival, Operation};
+pub use admit::{Presented, Principal, authenticate, presented};
+pub use directory::{Directory, Follower};
 pub use error::{GatewayError, Source};
-pub use gateway::{Gateway, GatewayOptions, Status};
+pub use gateway::{Gateway, GatewayOptions, Status, StoredCredential};
 pub use plan::ListedModel;
 pub use provider::ProviderError;
 pub use relay::AnswerBody;

@@ -10,6 +10,8 @@ use metrics::{Counter, Histogram, Label};
 use tidegate_store::Outcome;
 use tidegate_wire::{FailureKind, Usage};
 
+use crate::admit::RefusalReason;
+
 /// The series of one target.
 #[derive(Debug)]
 pub(crate) struct TargetSeries {
@@ -112,6 +114,7 @@ impl TargetSeries {
 pub(crate) struct GatewaySeries {
     overhead: Histogram,
     refused: Counter,
+    not_admitted: [OnceLock<Counter>; RefusalReason::ALL.len()],
 }
 
 impl GatewaySeries {
@@ -119,12 +122,23 @@ impl GatewaySeries {
         Self {
             overhead: metrics::histogram!("tidegate_overhead_seconds"),
             refused: metrics::counter!("tidegate_calls_refused_total"),
+            not_admitted: Default::default(),
         }
     }
 
     /// The time that a call spent in Tidegate itself, up to its answer's first byte.
     pub(crate) fn overhead(&self, time: Duration) {
         self.overhead.record(time);
+    }
+
+    /// A caller was turned away.
+    pub(crate) fn not_admitted(&self, reason: RefusalReason) {
+        let place = RefusalReason::ALL.iter().position(|other| *other == reason).unwrap_or(0);
+        if let Some(counter) = self.not_admitted.get(place) {
+            counter
+                .get_or_init(|| metrics::counter!("tidegate_refusals_total", "reason" => reason.as_str()))
+                .increment(1);
+        }
     }
 
     /// A call ended before any target was asked.

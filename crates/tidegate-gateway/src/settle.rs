@@ -7,18 +7,28 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_catalog::{ServiceTier, cost};
-use tidegate_store::{Attempt, LedgerEntry, Outcome, Seat, Text};
+use tidegate_catalog::{NanoDollars, ServiceTier, cost};
+use tidegate_policy::Amounts;
+use tidegate_store::{Attempt, Hold, LedgerEntry, NoSeat, Outcome, Seat, Text};
 use tidegate_wire::{FailureKind, Losses, Usage};
 
+use crate::accept::Call;
+use crate::error::GatewayError;
 use crate::gateway::{Gateway, InFlight};
+use crate::hold::with_margin;
 use crate::provider::Target;
+
+/// When to come back after the ledger was full: it writes in batches several times a second.
+const LEDGER_FULL_RETRY: Duration = Duration::from_secs(1);
 
 /// The guard of one admitted call.
 pub struct Settlement {
     gateway: Arc<Gateway>,
     seat: Option<Seat>,
     entry: LedgerEntry,
+    hold: Option<Hold>,
+    /// What the team adds to the cost where it is charged.
+    margin_millionths: i32,
     at: Instant,
     target: Option<Arc<Target>>,
     /// When the attempt that is under way began; its outcome is not known yet.
@@ -36,18 +46,40 @@ impl std::fmt::Debug for Settlement {
 }
 
 impl Settlement {
-    pub(crate) fn begin(gateway: &Arc<Gateway>, seat: Seat, entry: LedgerEntry, at: Instant) -> Self {
-        Self {
+    /// Takes a place in the ledger for a call: from here on it is settled exactly once, whatever happens.
+    pub(crate) fn open(gateway: &Arc<Gateway>, call: &Call) -> Result<Self, GatewayError> {
+        let seat = gateway.ledger().reserve().map_err(|no_seat| {
+            let message = match no_seat {
+                NoSeat::Full => {
+                    "Tidegate cannot record more calls at the moment, and takes none that it cannot record."
+                }
+                NoSeat::Closed => "Tidegate is shutting down.",
+            };
+            GatewayError::unavailable(message, LEDGER_FULL_RETRY)
+        })?;
+        Ok(Self {
             _in_flight: gateway.begin_call(),
             gateway: Arc::clone(gateway),
             seat: Some(seat),
-            entry,
-            at,
+            entry: entry_of(call),
+            hold: None,
+            margin_millionths: call.principal.margin_millionths(),
+            at: call.at,
             target: None,
             attempting_since: None,
             waited: Duration::ZERO,
             first_token: None,
-        }
+        })
+    }
+
+    /// Room was reserved for the call; it is settled with it.
+    pub(crate) fn holds(&mut self, hold: Hold) {
+        self.hold = Some(hold);
+    }
+
+    /// The call was not admitted after all: it leaves no entry.
+    pub(crate) fn withdraw(mut self) {
+        self.seat = None;
     }
 
     /// An attempt at this target begins.
@@ -167,6 +199,19 @@ impl Drop for Settlement {
         if self.entry.outcome == Outcome::Cancelled {
             self.entry.failure = Some(FailureKind::Cancelled.as_str().into());
         }
+        let charge = self.entry.cost_nanodollars.map(|cost| {
+            let cost = NanoDollars(i64::try_from(cost).unwrap_or(i64::MAX));
+            with_margin(cost, self.margin_millionths)
+        });
+        self.entry.charge_nanodollars = charge.map(|charge| u64::try_from(charge.0).unwrap_or(0));
+        if let Some(hold) = self.hold.take() {
+            let usage = &self.entry.usage;
+            hold.settle(Amounts {
+                tokens: usage.input.saturating_add(usage.output),
+                cost: charge.unwrap_or_default(),
+            });
+        }
+        let Some(seat) = self.seat.take() else { return };
         match &self.target {
             Some(target) => {
                 target.series.call(self.entry.outcome, duration, self.first_token);
@@ -174,11 +219,24 @@ impl Drop for Settlement {
             }
             None => self.gateway.series.refused(),
         }
-        if let Some(seat) = self.seat.take() {
-            let empty = LedgerEntry::new(self.entry.id, Text::default(), Text::default());
-            seat.record(std::mem::replace(&mut self.entry, empty));
-        }
+        let empty = LedgerEntry::new(self.entry.id, Text::default(), Text::default());
+        seat.record(std::mem::replace(&mut self.entry, empty));
     }
+}
+
+/// What is known of a call at its beginning.
+fn entry_of(call: &Call) -> LedgerEntry {
+    let mut entry = LedgerEntry::new(call.id, call.dialect.as_str(), call.operation.as_str());
+    let principal = &call.principal;
+    entry.key_id = principal.key().map(|key| key.ledger_id());
+    entry.team_id = principal.team().map(|team| Text::from(team.id.shared()));
+    entry.organization_id = principal.organization().map(|it| Text::from(it.id.shared()));
+    entry.model = Some(call.model.clone().into());
+    entry.streamed = call.stream;
+    entry.bytes_in = u64::try_from(call.body().len()).unwrap_or(u64::MAX);
+    entry.tags = call.wishes.tags.clone();
+    entry.end_user.clone_from(&call.end_user);
+    entry
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -1,11 +1,14 @@
 //! Everything that a reload replaces as one unit: settings and the providers and models built from them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidegate_catalog::Catalog;
-use tidegate_config::Settings;
+use tidegate_config::{Key, KeySource, Settings};
 
+use crate::gateway::StoredCredential;
+use crate::jwt::JwtVerifier;
 use crate::provider::{Provider, ProviderError};
 
 /// The configuration in force, made ready.
@@ -13,6 +16,8 @@ use crate::provider::{Provider, ProviderError};
 pub(crate) struct Snapshot {
     pub(crate) settings: Arc<Settings>,
     pub(crate) catalog: &'static Catalog,
+    /// What verifies tokens.
+    pub(crate) jwt: Arc<JwtVerifier>,
     providers: HashMap<Arc<str>, Arc<Provider>>,
     /// In the configuration's order, which decides between providers that serve the same bare name.
     in_order: Vec<Arc<Provider>>,
@@ -23,17 +28,24 @@ impl Snapshot {
     pub(crate) fn build(
         settings: Arc<Settings>,
         catalog: &'static Catalog,
+        credentials: &[StoredCredential],
         before: Option<&Snapshot>,
     ) -> Result<Self, ProviderError> {
         let mut providers = HashMap::with_capacity(settings.providers.len());
         let mut in_order = Vec::with_capacity(settings.providers.len());
         for configured in settings.providers.values() {
             let known = before.and_then(|before| before.provider(&configured.name)).map(Arc::as_ref);
-            let provider = Arc::new(Provider::build(configured, catalog, known)?);
+            let configured = with_stored(configured, credentials);
+            let provider = Arc::new(Provider::build(&configured, catalog, known)?);
             providers.insert(Arc::clone(&provider.name), Arc::clone(&provider));
             in_order.push(provider);
         }
-        Ok(Self { settings, catalog, providers, in_order })
+        let jwt = match before.filter(|before| before.settings.jwt == settings.jwt) {
+            // With the keys that it has fetched.
+            Some(before) => Arc::clone(&before.jwt),
+            None => Arc::new(JwtVerifier::new(&settings.jwt)),
+        };
+        Ok(Self { settings, catalog, jwt, providers, in_order })
     }
 
     pub(crate) fn provider(&self, name: &str) -> Option<&Arc<Provider>> {
@@ -43,4 +55,22 @@ impl Snapshot {
     pub(crate) fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
         self.in_order.iter()
     }
+}
+
+/// A provider with the keys that the store has for it, beside those of the configuration.
+fn with_stored<'a>(
+    configured: &'a tidegate_config::Provider,
+    credentials: &[StoredCredential],
+) -> Cow<'a, tidegate_config::Provider> {
+    let mut stored = credentials.iter().filter(|stored| stored.provider == configured.name).peekable();
+    if stored.peek().is_none() {
+        return Cow::Borrowed(configured);
+    }
+    let mut configured = configured.clone();
+    configured.keys.extend(stored.map(|stored| Key {
+        secret: stored.secret.clone(),
+        weight: 1,
+        source: KeySource::Stored(stored.label.clone()),
+    }));
+    Cow::Owned(configured)
 }

@@ -7,12 +7,14 @@ use tidegate_store::CallId;
 use tidegate_wire::Losses;
 
 use crate::accept::{Arrival, accept};
-use crate::admit::admit;
+use crate::admit::{permit, refuse_model};
 use crate::attempt::{Answered, Won, attempt};
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
+use crate::hold::{hold, put_room};
 use crate::plan::plan;
 use crate::relay::AnswerBody;
+use crate::settle::Settlement;
 use crate::upstream::UpstreamClient;
 
 /// The most bytes of `x-tidegate-dropped`; clients and proxies limit headers to some 8 KB in all.
@@ -36,6 +38,15 @@ pub struct Refusal {
     pub error: GatewayError,
     /// How many attempts were made.
     pub attempts: usize,
+    /// Headers that go with it: what room is left.
+    pub headers: HeaderMap,
+}
+
+impl From<GatewayError> for Refusal {
+    /// Before any attempt was made.
+    fn from(error: GatewayError) -> Self {
+        Self { error, attempts: 0, headers: HeaderMap::new() }
+    }
 }
 
 /// Walks a request through the stations.
@@ -45,34 +56,53 @@ pub async fn walk(
     id: CallId,
     arrival: Arrival,
 ) -> Result<Answer, Refusal> {
-    let refuse = |error| Refusal { error, attempts: 0 };
-
     // First, because nothing else can be decided about a request that makes no sense.
-    let call = accept(id, arrival).map_err(refuse)?;
+    let call = accept(id, arrival)?;
+
+    // Who asks was settled before the body was read; now it is known what for.
+    permit(gateway, &call)?;
 
     // Before anything that costs money: from here on the call has a place in the ledger, and is settled when the
     // settlement is dropped, wherever that is.
-    let mut settlement = admit(gateway, &call).map_err(refuse)?;
+    let mut settlement = Settlement::open(gateway, &call)?;
 
     // The configuration of the moment; a reload does not change the rules of a call that is under way.
     let snapshot = gateway.snapshot();
-    let plan = plan(&snapshot, &call).map_err(|error| {
-        settlement.refused(error.status);
-        refuse(error)
-    })?;
+    let mut plan = plan(&snapshot, &call).inspect_err(|error| settlement.refused(error.status))?;
+    if plan.targets.is_empty() {
+        settlement.withdraw();
+        return Err(refuse_model(gateway, &call).into());
+    }
+
+    // After `plan`, as what a call may cost depends on where it can go; before `attempt`, as nothing may cost money that
+    // has no room.
+    let mut headers = HeaderMap::new();
+    match hold(gateway, &call, &mut plan).await {
+        Ok(None) => {}
+        Ok(Some(hold)) => {
+            put_room(&mut headers, hold.room(), call.dialect);
+            settlement.holds(hold);
+        }
+        Err(refused) => {
+            settlement.withdraw();
+            return Err(*refused);
+        }
+    }
 
     let Won { planned, losses, answer } =
-        attempt(gateway, upstream, &call, &plan, &mut settlement).await.map_err(|error| {
-            match error.failure {
-                Some(kind) => settlement.failed(kind, error.status),
-                None => settlement.refused(error.status),
+        match attempt(gateway, upstream, &call, &plan, &mut settlement).await {
+            Ok(won) => won,
+            Err(error) => {
+                match error.failure {
+                    Some(kind) => settlement.failed(kind, error.status),
+                    None => settlement.refused(error.status),
+                }
+                return Err(Refusal { attempts: settlement.attempts(), error, headers });
             }
-            Refusal { attempts: settlement.attempts(), error }
-        })?;
+        };
 
     settlement.dropped(&losses);
     settlement.first_token();
-    let mut headers = HeaderMap::new();
     put(&mut headers, "x-tidegate-target", &planned.target.label);
     headers.insert("x-tidegate-attempts", HeaderValue::from(settlement.attempts()));
     if !losses.is_empty() {

@@ -9,8 +9,11 @@ use tidegate_api::serve::ServeOptions;
 use tidegate_api::{App, Metrics};
 use tidegate_catalog::Catalog;
 use tidegate_config::{Environment, Settings, Sources};
-use tidegate_gateway::{Gateway, GatewayOptions};
-use tidegate_store::{CallsQuery, LedgerEntry, LedgerOptions, LedgerWriter, Store};
+use tidegate_gateway::{Follower, Gateway, GatewayOptions};
+use tidegate_store::{
+    Actor, AuditWriter, CallsQuery, KeyId, KeySecret, LedgerEntry, LedgerOptions, LedgerWriter, Limiter,
+    LocalOptions, NewKey, Store,
+};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -23,6 +26,7 @@ pub struct TestGateway {
     ledger: LedgerWriter,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
+    following: JoinHandle<()>,
     directory: TempDir,
 }
 
@@ -38,13 +42,19 @@ impl TestGateway {
         let settings = settings(&directory, yaml);
         let store = Store::open(&directory.path().join("data")).await.expect("the store opens");
         let ledger = store.ledger(ledger).await.expect("the ledger opens");
+        let follower = Follower::load(store.access()).await.expect("the store tells who there is");
         let metrics = metrics();
         let options = GatewayOptions {
             settings: Arc::new(settings),
             catalog: Catalog::builtin(),
             ledger: ledger.clone(),
+            directory: follower.directory(),
+            limiter: Limiter::local(LocalOptions::default()),
+            audit: Some(AuditWriter::start(store.access())),
+            credentials: Vec::new(),
         };
         let gateway = Arc::new(Gateway::new(options).expect("the configuration can be used"));
+        let following = tokio::spawn(follower.run(async || {}));
         let listen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listen.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
@@ -57,7 +67,16 @@ impl TestGateway {
             };
             app.serve(listen, options, shutdown).await.expect("the server runs");
         });
-        Self { address, gateway, store, ledger, stop: Some(stop), running: Some(running), directory }
+        Self {
+            address,
+            gateway,
+            store,
+            ledger,
+            stop: Some(stop),
+            running: Some(running),
+            following,
+            directory,
+        }
     }
 
     /// Where it listens: `http://127.0.0.1:PORT`.
@@ -79,6 +98,35 @@ impl TestGateway {
     pub fn reload(&self, yaml: &str) {
         let settings = settings(&self.directory, yaml);
         self.gateway.reload(Arc::new(settings)).expect("the configuration can be used");
+    }
+
+    /// Makes a key, which is in force at once.
+    pub async fn key(&self, new: NewKey) -> KeySecret {
+        self.key_with_id(new).await.1
+    }
+
+    /// Makes a key, and tells its id as well.
+    pub async fn key_with_id(&self, new: NewKey) -> (KeyId, KeySecret) {
+        let new = NewKey { name: if new.name.is_empty() { "test".into() } else { new.name.clone() }, ..new };
+        let (record, secret) =
+            self.store.access().create_key(new, &Actor::system()).await.expect("a key can be made");
+        let id = record.id.clone();
+        self.gateway.directory().put_key(record);
+        (id, secret)
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Makes a key and disables it.
+    pub async fn disabled_key(&self) -> KeySecret {
+        let (id, secret) = self.key_with_id(NewKey::default()).await;
+        let record =
+            self.store.access().disable_key(&id, &Actor::system()).await.expect("it can be disabled");
+        self.gateway.directory().put_key(record);
+        secret
     }
 
     /// All calls in the ledger, the oldest first, once everything recorded so far is written.
@@ -109,6 +157,7 @@ impl TestGateway {
         if let Some(running) = self.running.take() {
             running.await.expect("the server ends in order");
         }
+        self.following.abort();
         self.ledger.close(Duration::from_secs(5)).await;
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use tidegate_config::{ConfigErrors, Environment};
 use tidegate_gateway::ProviderError;
-use tidegate_store::StoreError;
+use tidegate_store::{AccessError, StoreError};
 
 /// The exit code when a command has failed.
 const FAILED: u8 = 1;
@@ -85,6 +85,15 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let help = Some(error.remedy());
         Self::Failed { error: error.into(), help }
+    }
+}
+
+impl From<AccessError> for Failure {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Store(error) => error.into(),
+            error => Self::Failed { error: error.into(), help: None },
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod cli;
 mod failure;
 mod logging;
 mod output;
+mod parts;
 mod reload;
 mod signals;
 mod stores;

@@ -83,7 +83,8 @@ impl Reloads {
     }
 
     async fn reload(&self, gateway: &Arc<Gateway>) {
-        let sources = self.sources.clone();
+        let keys_exist = gateway.directory().has_caller_keys();
+        let sources = Sources { keys_exist, ..self.sources.clone() };
         // The file may be on a disk that takes its time.
         let read = tokio::task::spawn_blocking(move || load(&sources)).await;
         let settings = match read {
@@ -134,6 +135,9 @@ fn tell_restart(before: &Settings, now: &Settings) {
         ("server.listen", before.server.listen != now.server.listen),
         ("server.workers", before.server.workers != now.server.workers),
         ("data", before.data != now.data),
+        ("store", before.store != now.store),
+        ("shared", before.shared != now.shared),
+        ("ledger", before.ledger != now.ledger),
     ];
     for (setting, _) in changes.into_iter().filter(|(_, is_changed)| *is_changed) {
         tracing::warn!(setting, "this change needs a restart");

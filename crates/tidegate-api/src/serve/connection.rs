@@ -8,13 +8,14 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::{http1, http2};
-use hyper::service::Service;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::options::ServeOptions;
 use super::stall::StallGuard;
+use crate::caller::Peer;
 
 /// A request's head may have this many bytes; SDKs send one to three kilobytes, cookies and tags included.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -93,6 +94,11 @@ pub(super) async fn serve_connection<S, B>(
         spoken = tokio::time::timeout(protocols.head_timeout, spoken(&socket)) => spoken,
         () = &mut draining => return,
     };
+    let Ok(peer) = socket.peer_addr().map(Peer) else { return };
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        service.call(request)
+    });
     let socket = TokioIo::new(StallGuard::new(socket, protocols.stall_timeout));
     let ended = match spoken {
         Ok(Ok(Spoken::Http1)) => {

@@ -128,6 +128,8 @@ pub enum KeySource {
     File(String),
     /// It stands in the configuration file as it is.
     Inline,
+    /// It is kept in the store, encrypted, under this label.
+    Stored(String),
 }
 
 /// An entry of `models:`.

@@ -27,7 +27,7 @@ const MAX_PIECE: usize = 64 * 1024;
 static ROOM: Semaphore = Semaphore::const_new(4);
 
 /// Counts a conversation's input tokens, off the worker's thread: a long one takes many milliseconds.
-pub(super) async fn count_locally(conversation: &Conversation, model: &str) -> Result<u64, GatewayError> {
+pub(crate) async fn count_locally(conversation: &Conversation, model: &str) -> Result<u64, GatewayError> {
     let (texts, allowance) = texts_of(conversation);
     let model = model.to_owned();
     // Never closed, so this is never an error.

@@ -21,6 +21,7 @@ use crate::relay::{StreamRelay, WholeAnswer};
 use crate::settle::Settlement;
 use crate::upstream::UpstreamClient;
 
+pub(crate) use count::count_locally;
 pub(crate) use exchange::Reached;
 pub(crate) use failure::Failure;
 pub(crate) use prepare::Translation;

@@ -91,7 +91,7 @@ pub fn models_of(
     settings: Arc<Settings>,
     catalog: &'static Catalog,
 ) -> Result<Vec<ListedModel>, ProviderError> {
-    Ok(list(&Snapshot::build(settings, catalog, None)?))
+    Ok(list(&Snapshot::build(settings, catalog, &[], None)?))
 }
 
 /// What is known of a target, `provider/upstream-model`: the catalog's facts, and the prices that hold under these settings.

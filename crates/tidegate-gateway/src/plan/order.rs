@@ -8,6 +8,7 @@ use tidegate_policy::order_by_weight;
 
 use super::names::{Meaning, resolve};
 use crate::accept::Call;
+use crate::admit::allows_target;
 use crate::error::GatewayError;
 use crate::provider::{Provider, Target};
 use crate::snapshot::Snapshot;
@@ -65,6 +66,9 @@ pub(crate) fn plan(snapshot: &Snapshot, call: &Call) -> Result<Plan, GatewayErro
     let strict = policy.strict || call.wishes.strict;
     let mut targets = Vec::new();
     add(&mut targets, snapshot, call, meaning)?;
+    targets.retain(|planned| {
+        allows_target(&call.principal, &call.model, &planned.provider.name, &planned.target.label)
+    });
     Ok(Plan {
         targets,
         deadline: call.at.checked_add(total).unwrap_or_else(|| call.at + Timeouts::default().total),

@@ -1,5 +1,6 @@
 //! `tidegate serve`: the gateway, until it is told to stop.
 
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -12,14 +13,14 @@ use tidegate_api::serve::{ServeOptions, raise_open_file_limit};
 use tidegate_api::{App, Metrics};
 use tidegate_catalog::Catalog;
 use tidegate_config::{Origin, Settings, Sources, load};
-use tidegate_gateway::{Gateway, GatewayOptions};
-use tidegate_store::{LedgerWriter, Store};
+use tidegate_gateway::{Follower, Gateway, GatewayOptions};
+use tidegate_store::{KeySecret, LedgerWriter, Store};
 
 use crate::failure::Failure;
 use crate::logging;
+use crate::parts::{Parts, follow};
 use crate::reload::{Reloads, tell_notices};
 use crate::signals::StopSignals;
-use crate::stores;
 
 /// How long the ledger may take for its last entries once all calls have ended.
 const LEDGER_CLOSE: Duration = Duration::from_secs(5);
@@ -49,6 +50,8 @@ pub(crate) struct Options {
 pub(super) fn run(options: Options) -> Result<(), Failure> {
     let sources = Sources { config: options.config, listen: options.listen, ..Sources::of_process() };
     logging::start(&sources.environment)?;
+    // Whether a key exists is only known once the store is open, which is where the settings say.
+    let sources = Sources { keys_exist: true, ..sources };
     let settings = load(&sources)?;
     if settings.providers.is_empty() {
         return Err(no_provider(&settings));
@@ -77,6 +80,7 @@ pub(super) struct Running {
     gateway: Arc<Gateway>,
     ledger: LedgerWriter,
     store: Store,
+    follower: Follower,
     listener: TcpListener,
     address: SocketAddr,
     metrics: Metrics,
@@ -99,17 +103,28 @@ impl Running {
             })?;
         let address = listener.local_addr().context("the listening socket has no address")?;
         let metrics = Metrics::install().context("the metrics could not be set up")?;
-        let store = Store::open(stores::options(&settings)?).await?;
-        let ledger = stores::ledger(&store, &settings).await?;
+        let parts = Parts::open(&settings).await?;
+        let Parts { store, ledger, follower, limiter, audit, credentials, first_key } = parts;
+        if !follower.directory().has_caller_keys() {
+            // An address that others can reach is a mistake as long as nobody needs a key.
+            load(&Sources { keys_exist: false, ..sources.clone() })?;
+        }
+        if let Some(key) = first_key {
+            tell_first_key(&key);
+        }
         let reloads = Reloads::watch(sources)?;
         tell_notices(&settings);
         let gateway = Arc::new(Gateway::new(GatewayOptions {
             settings,
             catalog: Catalog::builtin(),
             ledger: ledger.clone(),
+            directory: follower.directory(),
+            limiter,
+            audit: Some(audit),
+            credentials,
         })?);
         let app = App::new(Arc::clone(&gateway), metrics.clone());
-        Ok(Self { app, gateway, ledger, store, listener, address, metrics, reloads })
+        Ok(Self { app, gateway, ledger, store, follower, listener, address, metrics, reloads })
     }
 
     /// Where it listens.
@@ -129,7 +144,7 @@ impl Running {
 
     /// Serves until the process is told to stop, lets calls in flight finish and completes the ledger.
     pub(super) async fn serve(self) -> Result<(), Failure> {
-        let Self { app, gateway, ledger, store, listener, address, metrics, reloads } = self;
+        let Self { app, gateway, ledger, store, follower, listener, address, metrics, reloads } = self;
         let settings = gateway.settings();
         let mut stop = StopSignals::listen()?;
         let mut stop_at_once = StopSignals::listen()?;
@@ -145,7 +160,10 @@ impl Running {
             tracing::info!(calls, "stopping: no more connections, calls in flight may finish");
         };
         tell_start(address, &settings, &options);
-        let background = async { tokio::join!(reloads.run(Arc::clone(&gateway)), metrics.upkeep()) };
+        let background = async {
+            let following = follow(follower, store.access(), Arc::clone(&gateway));
+            tokio::join!(reloads.run(Arc::clone(&gateway)), metrics.upkeep(), following)
+        };
         tokio::select! {
             ended = app.serve(listener, options, shutdown) => ended.map_err(anyhow::Error::from)?,
             () = stop_at_once.second() => return Err(anyhow::anyhow!("stopped at once, calls in flight were cut off").into()),
@@ -168,6 +186,17 @@ impl Running {
         }
         Ok(())
     }
+}
+
+/// Shows the first administrator's key, this once. Not through the log, which may be kept.
+fn tell_first_key(key: &KeySecret) {
+    let text = format!(
+        "\nThe first administrator's key, for /admin/v1; it is shown this once:\n\n  {}\n\n\
+         Keys for callers are made with it, or with `tidegate keys create`.\n\n",
+        key.expose()
+    );
+    // Where standard error is closed, another one can be made with `tidegate keys create --role owner`.
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// One line that says where it listens.

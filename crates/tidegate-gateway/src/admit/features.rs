@@ -1,0 +1,107 @@
+//! What a request makes use of, read from its body as it came. Asked only where some level denies a feature.
+
+use tidegate_policy::{Feature, Features};
+use tidegate_wire::Dialect;
+use tidegate_wire::json::{Kind, Value};
+
+use crate::accept::Call;
+
+/// Content inside tool results inside turns; deeper nesting is no conversation.
+const MAX_DEPTH: usize = 6;
+
+/// The features that a call makes use of.
+pub(super) fn of_call(call: &Call) -> Features {
+    let mut features = Features::default();
+    if call.stream {
+        features.insert(Feature::Streaming);
+    }
+    let document = &call.document;
+    let has = |name: &str| document.get(name).is_some_and(is_something);
+    let has_nested = |outer: &str, inner: &str| document.get_nested(outer, inner).is_some_and(is_something);
+    let (conversation, has_tools, is_structured, is_reasoning) = match call.dialect {
+        Dialect::OpenAiChat => (
+            "messages",
+            has("tools") || has("functions") || has("web_search_options"),
+            document
+                .get_nested("response_format", "type")
+                .and_then(Value::as_string)
+                .is_some_and(|kind| kind != "text"),
+            has("reasoning_effort") || has("reasoning") || has("thinking"),
+        ),
+        Dialect::AnthropicMessages => (
+            "messages",
+            has("tools") || has("mcp_servers"),
+            has("output_format") || has_nested("output_config", "format"),
+            document
+                .get_nested("thinking", "type")
+                .and_then(Value::as_string)
+                .is_some_and(|kind| kind != "disabled"),
+        ),
+        Dialect::Gemini => (
+            "contents",
+            has("tools"),
+            has_nested("generationConfig", "responseSchema")
+                || has_nested("generationConfig", "responseJsonSchema")
+                || has_nested("generationConfig", "response_schema")
+                || has_nested("generationConfig", "responseMimeType")
+                || has_nested("generation_config", "response_schema"),
+            has_nested("generationConfig", "thinkingConfig")
+                || has_nested("generation_config", "thinking_config"),
+        ),
+    };
+    for (feature, is_used) in [
+        (Feature::Tools, has_tools),
+        (Feature::StructuredOutput, is_structured),
+        (Feature::Reasoning, is_reasoning),
+    ] {
+        if is_used {
+            features.insert(feature);
+        }
+    }
+    for name in [conversation, "system", "systemInstruction"] {
+        if let Some(value) = document.get(name) {
+            add_media(value, &mut features, MAX_DEPTH);
+        }
+    }
+    features
+}
+
+/// Looks for media in turns, their content and the content of tool results, in the words of all dialects: a word of
+/// another dialect would not be understood by the target, but must not slip through either.
+fn add_media(value: Value<'_>, features: &mut Features, depth: usize) {
+    let Some(depth) = depth.checked_sub(1) else { return };
+    match value.kind() {
+        Kind::Array => value.elements().for_each(|element| add_media(element, features, depth)),
+        Kind::Object => {
+            match value.get("type").and_then(Value::as_string).as_deref() {
+                Some("image_url" | "image" | "input_image") => features.insert(Feature::Images),
+                Some("input_audio" | "audio") => features.insert(Feature::Audio),
+                Some("file" | "document" | "input_file") => features.insert(Feature::Documents),
+                _ => {}
+            }
+            for name in ["inlineData", "fileData", "inline_data", "file_data"] {
+                let Some(data) = value.get(name) else { continue };
+                let kind = data.get("mimeType").or_else(|| data.get("mime_type")).and_then(Value::as_string);
+                features.insert(match kind.as_deref().unwrap_or_default() {
+                    kind if kind.starts_with("image/") => Feature::Images,
+                    kind if kind.starts_with("audio/") => Feature::Audio,
+                    _ => Feature::Documents,
+                });
+            }
+            for name in ["content", "parts", "functionResponse"] {
+                if let Some(inner) = value.get(name) {
+                    add_media(inner, features, depth);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_something(value: Value<'_>) -> bool {
+    match value.kind() {
+        Kind::Null => false,
+        Kind::Array => value.elements().next().is_some(),
+        _ => true,
+    }
+}

@@ -1,0 +1,398 @@
+//! Who there is, in memory: every key, team and organisation, so that no call waits for the database. Filled from the
+//! store at the start and kept fresh by whoever follows its changes; asked by `admit`.
+
+mod follow;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tidegate_policy::{Limits, Permissions, Role};
+use tidegate_store::{
+    KeyHash, KeyId, KeyRecord, Organization, OrganizationId, Scope, SubjectLimits, Team, TeamId, Text,
+};
+
+pub use follow::Follower;
+
+/// Keys are spread over so many maps, so that a change of one holds up few callers.
+const SHARDS: usize = 64;
+
+/// Everybody who may call.
+#[derive(Debug)]
+pub struct Directory {
+    shards: [RwLock<Shard>; SHARDS],
+    keys: RwLock<HashMap<KeyId, Arc<ActiveKey>>>,
+    organizations: RwLock<HashMap<OrganizationId, Arc<ActiveOrganization>>>,
+    teams: RwLock<HashMap<TeamId, Arc<ActiveTeam>>>,
+    /// The end users and tags that have limits.
+    subjects: RwLock<HashMap<Scope, Arc<ActiveSubject>>>,
+    tag_subjects: AtomicUsize,
+    end_user_subjects: AtomicUsize,
+    has_caller_keys: AtomicBool,
+}
+
+type Shard = HashMap<KeyHash, Arc<ActiveKey>>;
+
+/// A key as calls see it. Replaced as a whole when it changes.
+#[derive(Debug)]
+pub struct ActiveKey {
+    /// Its id.
+    pub id: KeyId,
+    /// The id as the ledger and the limiter name it.
+    pub scope: Scope,
+    /// What it is for.
+    pub name: Box<str>,
+    /// The hash of its secret.
+    pub hash: KeyHash,
+    /// The hash before the last rotation, and until when it works.
+    pub previous: Option<(KeyHash, Timestamp)>,
+    /// An administrator's role.
+    pub role: Option<Role>,
+    /// What limits it.
+    pub limits: Arc<Limits>,
+    /// What it may do; `None` is everything.
+    pub permissions: Option<Box<Permissions>>,
+    /// Tags that all its calls carry.
+    pub tags: Vec<(String, String)>,
+    /// Whether it is refused.
+    pub is_disabled: bool,
+    /// From when on it is refused.
+    pub expires_at: Option<Timestamp>,
+    /// The team it belongs to.
+    pub team: Option<Arc<ActiveTeam>>,
+    /// The organisation it belongs to.
+    pub organization: Arc<ActiveOrganization>,
+}
+
+/// A team as calls see it; its state is swapped under the keys that hold it.
+#[derive(Debug)]
+pub struct ActiveTeam {
+    /// Its scope.
+    pub scope: Scope,
+    /// Its id, for the ledger.
+    pub id: TeamId,
+    /// The organisation it belongs to.
+    pub organization: Arc<ActiveOrganization>,
+    /// What can change.
+    pub state: ArcSwap<LevelState>,
+}
+
+/// An organisation as calls see it.
+#[derive(Debug)]
+pub struct ActiveOrganization {
+    /// Its scope.
+    pub scope: Scope,
+    /// Its id, for the ledger.
+    pub id: OrganizationId,
+    /// What can change.
+    pub state: ArcSwap<LevelState>,
+}
+
+/// What can change of a team or an organisation.
+#[derive(Debug, Default)]
+pub struct LevelState {
+    /// Its name.
+    pub name: String,
+    /// What limits it.
+    pub limits: Arc<Limits>,
+    /// What limits each end user that has no limits of its own; of an organisation.
+    pub end_user_limits: Option<Arc<Limits>>,
+    /// What it may do; `None` is everything.
+    pub permissions: Option<Permissions>,
+    /// What is added to costs, in millionths; of a team.
+    pub margin_millionths: i32,
+    /// Whether its keys are refused.
+    pub is_disabled: bool,
+}
+
+/// The limits of an end user or a tag.
+#[derive(Debug)]
+pub struct ActiveSubject {
+    /// What limits it.
+    pub limits: Arc<Limits>,
+    /// Whether its calls are refused.
+    pub is_disabled: bool,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self {
+            shards: std::array::from_fn(|_| RwLock::default()),
+            keys: RwLock::default(),
+            organizations: RwLock::default(),
+            teams: RwLock::default(),
+            subjects: RwLock::default(),
+            tag_subjects: AtomicUsize::new(0),
+            end_user_subjects: AtomicUsize::new(0),
+            has_caller_keys: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Directory {
+    /// The key with this secret, whatever its state.
+    pub fn find(&self, hash: &KeyHash) -> Option<Arc<ActiveKey>> {
+        self.shard(hash).get(hash).map(Arc::clone)
+    }
+
+    /// The key with this id.
+    pub fn key(&self, id: &KeyId) -> Option<Arc<ActiveKey>> {
+        read(&self.keys).get(id).map(Arc::clone)
+    }
+
+    /// The team with this id, or the only one of this name in the organisation.
+    pub fn team(&self, organization: &OrganizationId, id_or_name: &str) -> Option<Arc<ActiveTeam>> {
+        let teams = read(&self.teams);
+        if let Some(team) = teams.get(&TeamId::from(id_or_name)) {
+            return (team.organization.id == *organization).then(|| Arc::clone(team));
+        }
+        teams
+            .values()
+            .find(|team| team.organization.id == *organization && team.state.load().name == id_or_name)
+            .map(Arc::clone)
+    }
+
+    /// The organisation with this id.
+    pub fn organization(&self, id: &OrganizationId) -> Option<Arc<ActiveOrganization>> {
+        read(&self.organizations).get(id).map(Arc::clone)
+    }
+
+    /// The organisation with this id or this name.
+    pub fn organization_named(&self, id_or_name: &str) -> Option<Arc<ActiveOrganization>> {
+        let organizations = read(&self.organizations);
+        organizations
+            .get(&OrganizationId::from(id_or_name))
+            .map(Arc::clone)
+            .or_else(|| organizations.values().find(|it| it.state.load().name == id_or_name).map(Arc::clone))
+    }
+
+    /// The limits of an end user or a tag.
+    pub fn subject(&self, scope: &Scope) -> Option<Arc<ActiveSubject>> {
+        read(&self.subjects).get(scope).map(Arc::clone)
+    }
+
+    /// Whether any tag has limits: else nobody needs to look.
+    pub fn has_tag_limits(&self) -> bool {
+        self.tag_subjects.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether any end user has limits of its own.
+    pub fn has_end_user_limits(&self) -> bool {
+        self.end_user_subjects.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a key for calls exists or has ever existed: from then on callers need one.
+    pub fn has_caller_keys(&self) -> bool {
+        self.has_caller_keys.load(Ordering::Relaxed)
+    }
+
+    /// An organisation is new or has changed.
+    pub fn put_organization(&self, organization: Organization) {
+        let state = LevelState {
+            name: organization.name,
+            limits: shared(organization.limits),
+            end_user_limits: (!organization.end_user_limits.is_empty())
+                .then(|| Arc::new(organization.end_user_limits)),
+            permissions: some(organization.permissions),
+            margin_millionths: 0,
+            is_disabled: organization.disabled,
+        };
+        self.organization_or_new(&organization.id).state.store(Arc::new(state));
+    }
+
+    /// A team is new or has changed.
+    pub fn put_team(&self, team: Team) {
+        let organization = self.organization_or_new(&team.organization_id);
+        let state = LevelState {
+            name: team.name,
+            limits: shared(team.limits),
+            end_user_limits: None,
+            permissions: some(team.permissions),
+            margin_millionths: team.margin_millionths,
+            is_disabled: team.disabled,
+        };
+        self.team_or_new(&team.id, &organization).state.store(Arc::new(state));
+    }
+
+    /// A key is new or has changed.
+    pub fn put_key(&self, record: KeyRecord) {
+        let organization = self.organization_or_new(&record.organization_id);
+        let team = record.team_id.as_ref().map(|id| self.team_or_new(id, &organization));
+        if record.role.is_none() {
+            self.has_caller_keys.store(true, Ordering::Relaxed);
+        }
+        let key = Arc::new(ActiveKey {
+            scope: Scope::Key(record.id.clone()),
+            id: record.id,
+            name: record.name.into(),
+            hash: record.hash,
+            previous: record.previous,
+            role: record.role,
+            limits: shared(record.limits),
+            permissions: some(record.permissions).map(Box::new),
+            tags: record.tags,
+            is_disabled: record.disabled,
+            expires_at: record.expires_at,
+            team,
+            organization,
+        });
+        let before = write(&self.keys).insert(key.id.clone(), Arc::clone(&key));
+        let hashes = |key: &ActiveKey| [Some(key.hash), key.previous.map(|(hash, _)| hash)];
+        // The new ones first: a key whose name alone changes works at every moment.
+        for hash in hashes(&key).into_iter().flatten() {
+            write(self.shard_of(&hash)).insert(hash, Arc::clone(&key));
+        }
+        for hash in before.iter().flat_map(|before| hashes(before)).flatten() {
+            if !hashes(&key).contains(&Some(hash)) {
+                write(self.shard_of(&hash)).remove(&hash);
+            }
+        }
+    }
+
+    /// The limits of an end user or a tag are new or have changed.
+    pub fn put_subject(&self, subject: SubjectLimits) {
+        let active = ActiveSubject { limits: Arc::new(subject.limits), is_disabled: subject.disabled };
+        let counter = self.subjects_like(&subject.scope);
+        if write(&self.subjects).insert(subject.scope, Arc::new(active)).is_none() {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// An end user or a tag has no limits any more.
+    pub fn remove_subject(&self, scope: &Scope) {
+        if write(&self.subjects).remove(scope).is_some() {
+            self.subjects_like(scope).fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn subjects_like(&self, scope: &Scope) -> &AtomicUsize {
+        if matches!(scope, Scope::Tag(..)) { &self.tag_subjects } else { &self.end_user_subjects }
+    }
+
+    fn organization_or_new(&self, id: &OrganizationId) -> Arc<ActiveOrganization> {
+        if let Some(known) = self.organization(id) {
+            return known;
+        }
+        // A change of a key may come before that of its organisation; what limits it is put in a moment later.
+        let new = || ActiveOrganization {
+            scope: Scope::Organization(id.clone()),
+            id: id.clone(),
+            state: ArcSwap::default(),
+        };
+        Arc::clone(write(&self.organizations).entry(id.clone()).or_insert_with(|| Arc::new(new())))
+    }
+
+    fn team_or_new(&self, id: &TeamId, organization: &Arc<ActiveOrganization>) -> Arc<ActiveTeam> {
+        if let Some(known) = read(&self.teams).get(id) {
+            return Arc::clone(known);
+        }
+        let new = || ActiveTeam {
+            scope: Scope::Team(id.clone()),
+            id: id.clone(),
+            organization: Arc::clone(organization),
+            state: ArcSwap::default(),
+        };
+        Arc::clone(write(&self.teams).entry(id.clone()).or_insert_with(|| Arc::new(new())))
+    }
+
+    fn shard(&self, hash: &KeyHash) -> RwLockReadGuard<'_, Shard> {
+        read(self.shard_of(hash))
+    }
+
+    fn shard_of(&self, hash: &KeyHash) -> &RwLock<Shard> {
+        &self.shards[usize::from(hash.0[0]) % SHARDS]
+    }
+}
+
+impl ActiveKey {
+    /// Its id, as the ledger keeps it.
+    pub fn ledger_id(&self) -> Text {
+        Text::from(self.id.shared())
+    }
+}
+
+/// Limits to be shared by calls; one value for all that limit nothing, which most do.
+fn shared(limits: Limits) -> Arc<Limits> {
+    static NONE: LazyLock<Arc<Limits>> = LazyLock::new(Arc::default);
+    if limits.is_empty() { Arc::clone(&NONE) } else { Arc::new(limits) }
+}
+
+/// Nothing where there is no restriction, so that calls have nothing to check.
+fn some(permissions: Permissions) -> Option<Permissions> {
+    (!permissions.is_empty()).then_some(permissions)
+}
+
+// A panic while a map is being changed cannot leave it half changed: every change is one insertion or removal.
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_store::KeySecret;
+
+    use super::*;
+
+    fn record(secret: &KeySecret) -> KeyRecord {
+        KeyRecord {
+            id: KeyId::from("key_1"),
+            organization_id: OrganizationId::default_organization(),
+            team_id: Some(TeamId::from("team_1")),
+            name: "one".into(),
+            hint: secret.hint(),
+            hash: secret.hash(),
+            previous: None,
+            role: None,
+            limits: Limits::default(),
+            permissions: Permissions::default(),
+            tags: Vec::new(),
+            disabled: false,
+            expires_at: None,
+            created_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn a_rotated_key_is_found_under_both_secrets_and_in_the_end_under_the_new_one() {
+        let directory = Directory::default();
+        assert!(!directory.has_caller_keys());
+        let [first, second, third] = [(); 3].map(|()| KeySecret::generate().unwrap());
+        directory.put_key(record(&first));
+        assert!(directory.has_caller_keys() && directory.find(&first.hash()).is_some());
+        let rotated = KeyRecord { previous: Some((first.hash(), Timestamp::MAX)), ..record(&second) };
+        directory.put_key(rotated);
+        assert!(directory.find(&first.hash()).is_some() && directory.find(&second.hash()).is_some());
+        directory.put_key(record(&third));
+        assert!(directory.find(&first.hash()).is_none() && directory.find(&second.hash()).is_none());
+        assert_eq!(directory.find(&third.hash()).unwrap().id, KeyId::from("key_1"));
+    }
+
+    #[test]
+    fn a_change_of_a_team_reaches_the_keys_that_are_there() {
+        let directory = Directory::default();
+        let secret = KeySecret::generate().unwrap();
+        directory.put_key(record(&secret));
+        let key = directory.find(&secret.hash()).unwrap();
+        directory.put_team(Team {
+            id: TeamId::from("team_1"),
+            organization_id: OrganizationId::default_organization(),
+            name: "Blue".into(),
+            limits: Limits::default(),
+            permissions: Permissions::default(),
+            margin_millionths: 0,
+            disabled: true,
+            created_at: Timestamp::UNIX_EPOCH,
+        });
+        assert!(key.team.as_ref().unwrap().state.load().is_disabled);
+        let organization = OrganizationId::default_organization();
+        assert!(directory.team(&organization, "Blue").is_some());
+        assert!(directory.team(&organization, "team_1").is_some());
+        assert!(directory.team(&OrganizationId::from("org_2"), "team_1").is_none());
+    }
+}

@@ -1,0 +1,268 @@
+//! Station 4: is there room? Reserves what the call may take on every limit and budget that applies, all of them or none.
+//!
+//! It stands after `plan`, since what a call may cost depends on where it can go, and before `attempt`, since nothing
+//! may cost money that has no room.
+
+mod estimate;
+mod headers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tidegate_catalog::NanoDollars;
+use tidegate_policy::{Amounts, BudgetKind, Limits};
+use tidegate_store::{EndUser, Hold, Level, Refused, Scope};
+use tidegate_wire::ErrorClass;
+
+use headers::put_refused;
+pub(crate) use headers::put_room;
+use http::HeaderMap;
+
+use crate::accept::Call;
+use crate::admit::{RefusalReason, refuse_permission};
+use crate::error::{GatewayError, Source};
+use crate::gateway::Gateway;
+use crate::plan::Plan;
+use crate::way::Refusal;
+use estimate::Estimate;
+
+/// Margins are in millionths.
+const WHOLE: i128 = 1_000_000;
+
+/// The levels of a call: organisation, team, key, end user, tags.
+type Levels = SmallVec<[Level; 4]>;
+
+/// Reserves room for a call. `None` where nothing is counted: nobody in particular is calling.
+pub(crate) async fn hold(
+    gateway: &Gateway,
+    call: &Call,
+    plan: &mut Plan,
+) -> Result<Option<Hold>, Box<Refusal>> {
+    let levels = levels_of(gateway, call);
+    let most = most_per_call(call);
+    if levels.is_empty() && most.is_none() {
+        return Ok(None);
+    }
+    let has_budget = levels.iter().any(|level| has_hard_budget(&level.limits));
+    let mut estimate = Estimate::of_size(call);
+    let mut cost = NanoDollars::ZERO;
+    if has_budget || most.is_some() {
+        if most.is_some_and(|most| ceiling(&estimate, plan) > Some(most))
+            && let Some(counted) = estimate.counted().await
+        {
+            estimate = counted;
+        }
+        keep_affordable(gateway, call, plan, &estimate, most).map_err(|error| Box::new(error.into()))?;
+        cost = charged(call, ceiling(&estimate, plan).unwrap_or_default());
+    }
+    let amounts = Amounts { tokens: estimate.likely_tokens(), cost };
+    match reserve(gateway, call, &levels, amounts).await {
+        Ok(hold) => Ok(Some(hold)),
+        Err(refused @ Refused::Budget { .. }) => {
+            // By its size the call does not fit. Its text may have a fourth of that in tokens.
+            if let Some(counted) = estimate.counted().await {
+                let cost = charged(call, ceiling(&counted, plan).unwrap_or_default());
+                let amounts = Amounts { cost, ..amounts };
+                return match reserve(gateway, call, &levels, amounts).await {
+                    Ok(hold) => Ok(Some(hold)),
+                    Err(refused) => Err(to_refusal(gateway, call, refused)),
+                };
+            }
+            Err(to_refusal(gateway, call, refused))
+        }
+        Err(refused) => Err(to_refusal(gateway, call, refused)),
+    }
+}
+
+async fn reserve(gateway: &Gateway, call: &Call, levels: &Levels, amounts: Amounts) -> Result<Hold, Refused> {
+    let limiter = gateway.limiter();
+    match limiter.try_reserve(call.id, levels, amounts) {
+        Some(answer) => answer,
+        None => limiter.reserve(call.id, levels, amounts).await,
+    }
+}
+
+/// What the call is charged with: its cost and the team's margin, rounded up.
+pub(crate) fn with_margin(cost: NanoDollars, margin_millionths: i32) -> NanoDollars {
+    if margin_millionths == 0 {
+        return cost;
+    }
+    let exact = i128::from(cost.0) * (WHOLE + i128::from(margin_millionths)).max(0);
+    let rounded = exact.div_euclid(WHOLE) + i128::from(exact.rem_euclid(WHOLE) > 0);
+    NanoDollars(i64::try_from(rounded).unwrap_or(i64::MAX))
+}
+
+fn charged(call: &Call, cost: NanoDollars) -> NanoDollars {
+    with_margin(cost, call.principal.margin_millionths())
+}
+
+fn levels_of(gateway: &Gateway, call: &Call) -> Levels {
+    let mut levels = Levels::new();
+    let principal = &call.principal;
+    let Some(owner) = principal.organization() else { return levels };
+    let organization = owner.state.load();
+    levels.push(Level { scope: owner.scope.clone(), limits: Arc::clone(&organization.limits) });
+    if let Some(team) = principal.team() {
+        levels.push(Level { scope: team.scope.clone(), limits: Arc::clone(&team.state.load().limits) });
+    }
+    if let Some(key) = principal.key() {
+        levels.push(Level { scope: key.scope.clone(), limits: Arc::clone(&key.limits) });
+    }
+    let directory = gateway.directory();
+    if let Some(user) = &call.end_user
+        && (directory.has_end_user_limits() || organization.end_user_limits.is_some())
+    {
+        let user = EndUser { organization_id: owner.id.clone(), name: user.as_str().into() };
+        let scope = Scope::EndUser(user);
+        let own = directory.subject(&scope).map(|subject| Arc::clone(&subject.limits));
+        if let Some(limits) = own.or_else(|| organization.end_user_limits.clone()) {
+            levels.push(Level { scope, limits });
+        }
+    }
+    if directory.has_tag_limits() {
+        for (name, value) in call.wishes.tags.iter() {
+            let scope = Scope::tag(name, value);
+            if let Some(subject) = directory.subject(&scope) {
+                levels.push(Level { scope, limits: Arc::clone(&subject.limits) });
+            }
+        }
+    }
+    levels
+}
+
+fn has_hard_budget(limits: &Limits) -> bool {
+    limits.budgets.iter().any(|budget| budget.kind == BudgetKind::Hard)
+}
+
+/// The lowest limit for a single call of all levels.
+fn most_per_call(call: &Call) -> Option<NanoDollars> {
+    let mut most: Option<NanoDollars> = None;
+    let asked: Result<(), ()> = call.principal.check(|permissions, _| {
+        if let Some(limit) = permissions.max_usd_per_call {
+            most = Some(most.map_or(limit, |most| most.min(limit)));
+        }
+        Ok(())
+    });
+    asked.ok().and(most)
+}
+
+/// What the call costs at most, wherever it goes; targets without a price do not count.
+fn ceiling(estimate: &Estimate<'_>, plan: &Plan) -> Option<NanoDollars> {
+    plan.targets.iter().filter_map(|planned| estimate.ceiling(planned)).max()
+}
+
+/// Leaves only targets of which is known that the call may go there: with a price, and within the limit for one call.
+fn keep_affordable(
+    gateway: &Gateway,
+    call: &Call,
+    plan: &mut Plan,
+    estimate: &Estimate<'_>,
+    most: Option<NanoDollars>,
+) -> Result<(), GatewayError> {
+    let mut unpriced = None;
+    let mut cheapest: Option<NanoDollars> = None;
+    plan.targets.retain(|planned| match estimate.ceiling(planned) {
+        None => {
+            unpriced.get_or_insert_with(|| Arc::clone(&planned.target.label));
+            false
+        }
+        Some(ceiling) => {
+            cheapest = Some(cheapest.map_or(ceiling, |cheapest| cheapest.min(ceiling)));
+            most.is_none_or(|most| ceiling <= most)
+        }
+    });
+    if !plan.targets.is_empty() {
+        return Ok(());
+    }
+    let message = match (cheapest, most, unpriced) {
+        (Some(cheapest), Some(most), _) => format!(
+            "This call may cost {cheapest} US dollars, and one call may cost {most} at most. Send less, or set a lower \
+             limit for the answer's tokens."
+        ),
+        (_, _, Some(label)) => format!(
+            "The price of `{label}` is not known, and calls under a budget go only where it is. Set it under `prices` in \
+             the configuration; 0 is a price too."
+        ),
+        _ => "No target is left for this call.".to_owned(),
+    };
+    Err(refuse_permission(gateway, &call.principal, RefusalReason::Price, &call.model, message))
+}
+
+fn to_refusal(gateway: &Gateway, call: &Call, refused: Refused) -> Box<Refusal> {
+    let mut headers = HeaderMap::new();
+    put_refused(&mut headers, &refused, call.dialect);
+    Box::new(Refusal { error: to_error(gateway, call, refused), attempts: 0, headers })
+}
+
+fn to_error(gateway: &Gateway, call: &Call, refused: Refused) -> GatewayError {
+    let base = |status, class, reason: RefusalReason, message: String, retry_after: Option<Duration>| {
+        gateway.series.not_admitted(reason);
+        GatewayError {
+            status,
+            class,
+            source: Source::Caller,
+            code: Some(reason.as_str().to_owned()),
+            retry_after,
+            ..GatewayError::bad_request(message)
+        }
+    };
+    match refused {
+        Refused::Limit { scope, measure, limit, per, retry_after, .. } => {
+            let per = per.map_or(String::new(), |per| format!(" per {}", per.as_str()));
+            let message = format!(
+                "Limit reached: {} may have {limit} {}{per}. Try again in {} seconds.",
+                whose(&scope, call),
+                measure.as_str(),
+                retry_after.as_secs().max(1),
+            );
+            base(429, ErrorClass::RateLimit, RefusalReason::Limit, message, Some(retry_after))
+        }
+        Refused::Budget { scope, usd, per, used, held, resets_at, .. } => {
+            let reset = match resets_at {
+                None => "It does not reset; ask for a larger one.".to_owned(),
+                Some(at) => format!("It resets at {}.", at.strftime("%Y-%m-%d %H:%M UTC")),
+            };
+            let message = format!(
+                "Budget used up: {} may spend {usd} US dollars per {}, {used} are spent and {held} are held by calls in \
+                 flight, which leaves too little for this call. {reset}",
+                whose(&scope, call),
+                per.as_str(),
+            );
+            base(402, ErrorClass::Budget, RefusalReason::Budget, message, None)
+        }
+        Refused::Unavailable { retry_after, .. } => GatewayError {
+            source: Source::Gateway,
+            ..base(
+                503,
+                ErrorClass::Overloaded,
+                RefusalReason::Unavailable,
+                "Tidegate cannot tell at the moment whether there is room for this call, and is configured to refuse \
+                 calls then."
+                    .to_owned(),
+                Some(retry_after),
+            )
+        },
+    }
+}
+
+/// Whose limit it is, at the beginning of a clause. Names are what the caller may know: its own.
+fn whose(scope: &Scope, call: &Call) -> String {
+    let principal = &call.principal;
+    match scope {
+        Scope::Organization(_) => match principal.organization() {
+            Some(organization) => format!("organisation `{}`", organization.state.load().name),
+            None => "the organisation".to_owned(),
+        },
+        Scope::Team(_) => match principal.team() {
+            Some(team) => format!("team `{}`", team.state.load().name),
+            None => "the team".to_owned(),
+        },
+        Scope::Key(_) => match principal.key() {
+            Some(key) => format!("key `{}`", key.name),
+            None => "this key".to_owned(),
+        },
+        Scope::EndUser(user) => format!("end user `{}`", user.name),
+        Scope::Tag(name, value) => format!("the tag `{name}={value}`"),
+    }
+}
