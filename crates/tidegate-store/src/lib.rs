@@ -41,6 +41,7 @@ pub use ledger::{
     LedgerStatus, LedgerWriter, NoSeat, Outcome, Seat, TagError, Tags, Text, UsageQuery, UsageRow,
 };
 pub use limits::{
-    Crossed, Hold, Level, LevelUsage, Limiter, LocalOptions, Refused, SpendingFuture, SpendingSource,
+    Crossed, Hold, Level, LevelUsage, Limiter, LocalOptions, Refused, SharedError, SharedOptions,
+    SpendingFuture, SpendingSource, Unreachable,
 };
 pub use store::{Store, StoreOptions};

@@ -6,6 +6,7 @@ use tidegate_policy::{Amounts, Room};
 
 use super::answers::Crossed;
 use super::local::LocalHold;
+use super::shared::{OutageHold, SharedHold};
 
 /// Room taken for a call. [Settle](Self::settle) it when the call is over; dropped without that it is released, as if the
 /// call had never been.
@@ -24,11 +25,21 @@ pub(super) enum Taken {
     Nothing,
     /// In the counters in memory.
     Local(LocalHold),
+    /// In the shared counters.
+    Shared(SharedHold),
+    /// In memory, while the shared counters are away.
+    Outage(Box<OutageHold>),
 }
 
 impl Hold {
     pub(super) fn new(taken: Taken, room: Room, crossed: Vec<Crossed>) -> Self {
         Self { taken, room, crossed }
+    }
+
+    /// The same room, taken in another way.
+    pub(super) fn taken_as(mut self, wrap: impl FnOnce(Taken) -> Taken) -> Self {
+        self.taken = wrap(mem::replace(&mut self.taken, Taken::Nothing));
+        self
     }
 
     /// Replaces what was reserved by what was really used. Never waits and never fails.
@@ -50,6 +61,8 @@ impl Hold {
         match mem::replace(&mut self.taken, Taken::Nothing) {
             Taken::Nothing => {}
             Taken::Local(hold) => hold.end(actual),
+            Taken::Shared(hold) => hold.end(actual),
+            Taken::Outage(hold) => hold.end(actual),
         }
     }
 }

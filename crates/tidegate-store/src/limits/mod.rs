@@ -3,6 +3,7 @@
 //!
 //! - [`Limiter`] is what others see; [`Hold`] is the room that one call has.
 //! - `local` keeps the counters in memory, for a gateway of one replica.
+//! - `shared` keeps them in Redis or Valkey, for several that count together.
 
 mod answers;
 mod clock;
@@ -10,6 +11,7 @@ mod counter_map;
 mod hold;
 mod limiter;
 mod local;
+mod shared;
 mod spending;
 #[cfg(test)]
 mod tests;
@@ -18,4 +20,5 @@ pub use answers::{Crossed, LevelUsage, Refused};
 pub use hold::Hold;
 pub use limiter::{Level, Limiter};
 pub use local::LocalOptions;
+pub use shared::{SharedError, SharedOptions, Unreachable};
 pub use spending::{SpendingFuture, SpendingSource};

@@ -1,0 +1,313 @@
+//! The side of the workers: what is asked, how long is waited for an answer, what is done without one.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tidegate_policy::{Amounts, LimitsUsage, Room, Spending};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{sleep, timeout};
+
+use super::super::answers::{LevelUsage, Refused};
+use super::super::hold::{Hold, Taken};
+use super::super::limiter::Level;
+use super::super::spending::SpendingSource;
+use super::answer::{self, Answer};
+use super::connection::Connection;
+use super::courier::Courier;
+use super::link::{About, Job, Link, Reply, Settle};
+use super::options::{SharedError, SharedOptions, Unreachable};
+use super::outage::Outages;
+use super::question::{self, SettleLevel};
+use crate::{CallId, Scope};
+
+/// Questions that wait for the courier. Far more than can be answered in the patience that a call has.
+const QUEUE: usize = 4_096;
+
+/// How long the first connection is waited for at the start.
+const START_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a call waits for what a level has spent before. A database that takes longer is not well.
+const SPENDING_PATIENCE: Duration = Duration::from_secs(1);
+
+/// When a caller may try again who was refused because Redis is away.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How often is looked whether Redis is there, where that is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// How many times the calls left over are asked for; the script tells some thousands at a time.
+const RECOVERY_ROUNDS: usize = 100;
+
+pub(in super::super) struct Shared {
+    jobs: mpsc::Sender<Job>,
+    link: Arc<Link>,
+    outages: Outages,
+    unreachable: Unreachable,
+    source: Option<Arc<dyn SpendingSource>>,
+    patience: Duration,
+    /// Where the ledger is asked: its connections belong to that runtime, not to a worker's.
+    runtime: Handle,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shared").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+/// The levels that limit a call, each once.
+type Limited<'a> = SmallVec<[&'a Level; 4]>;
+
+impl Shared {
+    /// Begins to connect, and waits a little for it.
+    pub(in super::super) async fn connect(options: SharedOptions) -> Result<Self, SharedError> {
+        let runtime = Handle::try_current().map_err(SharedError::Runtime)?;
+        let connection = Connection::open(&options)?;
+        let link = Arc::new(Link::new());
+        let (jobs, receiver) = mpsc::channel(QUEUE);
+        let SharedOptions { replica, patience, dead_after, unreachable, source, .. } = options;
+        let courier = Courier::new(connection, receiver, link.clone(), replica, patience, dead_after);
+        drop(runtime.spawn(courier.run()));
+        let shared = Self { jobs, link, outages: Outages::default(), unreachable, source, patience, runtime };
+        if timeout(START_PATIENCE, shared.wait_until_there()).await.is_err() {
+            tracing::warn!("Redis is not there yet; limits are held without it until it is");
+        }
+        Ok(shared)
+    }
+
+    pub(in super::super) fn try_reserve(
+        &self,
+        levels: &[Level],
+        amounts: Amounts,
+    ) -> Option<Result<Hold, Refused>> {
+        let limited = limited(levels);
+        if limited.is_empty() {
+            return Some(Ok(Hold::new(Taken::Nothing, Room::default(), Vec::new())));
+        }
+        if !self.link.is_away() {
+            return None;
+        }
+        match self.unreachable {
+            Unreachable::Deny => Some(Err(unavailable())),
+            Unreachable::Local if self.knows_all(&limited) => {
+                Some(self.outages.reserve(&self.link, &limited, amounts))
+            }
+            Unreachable::Local => None,
+        }
+    }
+
+    pub(in super::super) async fn reserve(
+        self: &Arc<Self>,
+        call: CallId,
+        levels: &[Level],
+        amounts: Amounts,
+    ) -> Result<Hold, Refused> {
+        if let Some(answer) = self.try_reserve(levels, amounts) {
+            return answer;
+        }
+        let limited = limited(levels);
+        let ask = |seeds: &[(usize, Spending)]| question::reserve(call, &limited, amounts, seeds);
+        match self.ask(About::Room(call), &limited, amounts, ask).await {
+            Some(Answer::Taken(taken)) => {
+                self.outages.remember(&taken);
+                let room = answer::room(&taken);
+                let crossed = taken.into_iter().flat_map(|level| level.crossed).collect();
+                let levels = question::settle_levels(&limited);
+                let hold = SharedHold { shared: self.clone(), call, levels };
+                Ok(Hold::new(Taken::Shared(hold), room, crossed))
+            }
+            Some(Answer::Refused(refused)) => Err(refused),
+            Some(Answer::Fill(_)) | None => self.reserve_without(&limited, amounts).await,
+        }
+    }
+
+    pub(in super::super) async fn usage(&self, levels: &[Level]) -> Result<Vec<LevelUsage>, Refused> {
+        let limited = limited(levels);
+        let nothing =
+            |level: &Level| LevelUsage { scope: level.scope.clone(), usage: LimitsUsage::default() };
+        if limited.is_empty() {
+            return Ok(levels.iter().map(nothing).collect());
+        }
+        let ask = |seeds: &[(usize, Spending)]| question::look(&limited, seeds);
+        match self.ask(About::Usage, &limited, Amounts::default(), ask).await {
+            Some(Answer::Taken(found)) => {
+                let find = |level: &Level| found.iter().find(|found| found.usage.scope == level.scope);
+                let usage = |level| find(level).map_or_else(|| nothing(level), |found| found.usage.clone());
+                Ok(levels.iter().map(usage).collect())
+            }
+            Some(Answer::Refused(refused)) => Err(refused),
+            Some(Answer::Fill(_)) | None => Err(unavailable()),
+        }
+    }
+
+    /// Settles what calls of an earlier process of this replica have left behind.
+    pub(in super::super) async fn recover<Settled, Answer>(&self, settled: Settled)
+    where
+        Settled: Fn(Vec<CallId>) -> Answer,
+        Answer: Future<Output = HashMap<CallId, Amounts>>,
+    {
+        for _ in 0..RECOVERY_ROUNDS {
+            self.wait_until_there().await;
+            let Reply::Words(words) = self.send(About::LeftOver, question::list()).await else { continue };
+            let calls: Vec<CallId> = words.iter().filter_map(|word| word.parse().ok()).collect();
+            if calls.is_empty() {
+                break;
+            }
+            tracing::info!(calls = calls.len(), "calls of an earlier run are settled");
+            let amounts = settled(calls.clone()).await;
+            for call in calls {
+                let actual = amounts.get(&call).copied();
+                self.link.settle(Settle { actual, ..Settle::release(call) });
+            }
+            self.flush().await;
+        }
+        self.link.set_recovered();
+    }
+
+    /// Waits, a little, until Redis knows of every call that has ended.
+    pub(in super::super) async fn flush(&self) {
+        let flushed = async {
+            while !self.link.owes_nothing() {
+                self.send(About::Nothing, String::new()).await;
+                sleep(LOOK_EVERY).await;
+            }
+            self.send(About::Nothing, String::new()).await;
+        };
+        if timeout(START_PATIENCE, flushed).await.is_err() {
+            tracing::warn!("Redis could not be told of all calls that have ended");
+        }
+    }
+
+    /// Asks about levels; and again with what they have spent, when Redis does not know. `None`: it cannot be reached.
+    async fn ask(
+        &self,
+        about: About,
+        levels: &Limited<'_>,
+        amounts: Amounts,
+        text: impl Fn(&[(usize, Spending)]) -> String,
+    ) -> Option<Answer> {
+        let first = self.ask_once(about, levels, amounts, text(&[])).await?;
+        let Answer::Fill(places) = first else { return Some(first) };
+        let scopes = places.iter().filter_map(|place| levels.get(*place)).map(|level| level.scope.clone());
+        let spending = self.spending(scopes.collect(), SPENDING_PATIENCE).await?;
+        let seeds: Vec<_> = places.into_iter().zip(spending).collect();
+        self.ask_once(about, levels, amounts, text(&seeds)).await
+    }
+
+    async fn ask_once(
+        &self,
+        about: About,
+        levels: &Limited<'_>,
+        amounts: Amounts,
+        text: String,
+    ) -> Option<Answer> {
+        match self.send(about, text).await {
+            Reply::Words(words) => answer::read(&words, levels, amounts.cost),
+            Reply::Away => None,
+        }
+    }
+
+    async fn send(&self, about: About, text: String) -> Reply {
+        let (answer, reply) = oneshot::channel();
+        if self.jobs.try_send(Job { about, text, answer }).is_err() {
+            return Reply::Away;
+        }
+        match timeout(self.patience, reply).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_)) | Err(_) => Reply::Away,
+        }
+    }
+
+    async fn reserve_without(&self, levels: &Limited<'_>, amounts: Amounts) -> Result<Hold, Refused> {
+        if self.unreachable == Unreachable::Deny {
+            return Err(unavailable());
+        }
+        let unknown = levels.iter().filter(|level| !self.outages.knows(level));
+        let unknown: Vec<Scope> = unknown.map(|level| level.scope.clone()).collect();
+        if !unknown.is_empty() {
+            let spending = self.spending(unknown.clone(), self.patience).await;
+            for (place, scope) in unknown.iter().enumerate() {
+                let spent = spending.as_ref().and_then(|all| all.get(place)).cloned().unwrap_or_default();
+                let by_period = tidegate_policy::BudgetPeriod::ALL;
+                let by_period = by_period.map(|per| (per, per.start(spent.as_of), spent.in_period(per)));
+                self.outages.know(scope, by_period.to_vec());
+            }
+        }
+        self.outages.reserve(&self.link, levels, amounts)
+    }
+
+    fn knows_all(&self, levels: &Limited<'_>) -> bool {
+        self.source.is_none() || levels.iter().all(|level| self.outages.knows(level))
+    }
+
+    /// What levels have spent, as the ledger knows; `None`, when it cannot say.
+    async fn spending(&self, scopes: Vec<Scope>, patience: Duration) -> Option<Vec<Spending>> {
+        let Some(source) = &self.source else {
+            return Some(vec![Spending::default(); scopes.len()]);
+        };
+        match timeout(patience, self.runtime.spawn(source.spending(scopes))).await {
+            Ok(Ok(Ok(spending))) => Some(spending),
+            Ok(Ok(Err(error))) => {
+                tracing::warn!(error = %error, "what was spent could not be read from the ledger");
+                None
+            }
+            Ok(Err(error)) => {
+                tracing::error!(error = %error, "reading what was spent ended abruptly");
+                None
+            }
+            Err(_) => {
+                tracing::warn!("what was spent could not be read from the ledger in time");
+                None
+            }
+        }
+    }
+
+    async fn wait_until_there(&self) {
+        while self.link.is_away() {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// Organisations, teams and keys without limits cost no round trip: when they get a budget, the ledger knows what they
+/// have spent.
+fn limited(levels: &[Level]) -> Limited<'_> {
+    let mut limited = Limited::new();
+    for level in levels.iter().filter(|level| !level.limits.is_empty()) {
+        if limited.iter().all(|other| other.scope != level.scope) {
+            limited.push(level);
+        }
+    }
+    limited
+}
+
+fn unavailable() -> Refused {
+    Refused::Unavailable {
+        reason: "the shared counters in Redis cannot be reached".to_owned(),
+        retry_after: RETRY_AFTER,
+    }
+}
+
+/// Room taken in Redis.
+pub(in super::super) struct SharedHold {
+    shared: Arc<Shared>,
+    call: CallId,
+    levels: Vec<SettleLevel>,
+}
+
+impl SharedHold {
+    pub(in super::super) fn end(self, actual: Option<Amounts>) {
+        let Self { shared, call, levels } = self;
+        shared.link.settle(Settle { call, actual, is_first: true, levels, ended: shared.link.now() });
+    }
+}
+
+impl fmt::Debug for SharedHold {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SharedHold").field("call", &self.call).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,83 @@
+//! The connection to Redis or Valkey: runs the script, and nothing else.
+
+use std::time::Duration;
+
+use fred::error::Error;
+use fred::interfaces::{ClientLike as _, LuaInterface as _};
+use fred::prelude::{Builder, Client, Config, ConnectionConfig, Options, ReconnectPolicy};
+use fred::types::config::UnresponsiveConfig;
+
+use super::options::{SharedError, SharedOptions};
+
+const SCRIPT: &str = include_str!("limiter.lua");
+
+/// How often a lost connection is tried again. The courier asks as often whether it is back.
+const RECONNECT_EVERY_MS: u32 = 100;
+
+/// A server that does not answer for so long is given up, with the connection to it.
+const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(2);
+
+/// What a command may wait for that nobody waits for: connecting, signing in.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A connection, which is made anew whenever it is lost.
+pub(super) struct Connection {
+    client: Client,
+    anchor: String,
+    hash: String,
+}
+
+impl Connection {
+    /// Begins to connect. Does not wait until that is done.
+    pub(super) fn open(options: &SharedOptions) -> Result<Self, SharedError> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if options.prefix.is_empty() || !options.prefix.bytes().all(is_plain) {
+            return Err(SharedError::Prefix(options.prefix.clone()));
+        }
+        let mut config = Config::from_url(&options.url).map_err(SharedError::Url)?;
+        config.fail_fast = false;
+        let client = Builder::from_config(config)
+            .set_policy(ReconnectPolicy::new_constant(0, RECONNECT_EVERY_MS))
+            .with_connection_config(|connection: &mut ConnectionConfig| {
+                connection.connection_timeout = CONNECT_PATIENCE;
+                connection.internal_command_timeout = CONNECT_PATIENCE;
+                connection.max_command_attempts = 1;
+                connection.reconnect_on_auth_error = true;
+                connection.tcp.nodelay = Some(true);
+                connection.unresponsive = UnresponsiveConfig {
+                    max_timeout: Some(UNRESPONSIVE_AFTER),
+                    interval: UNRESPONSIVE_AFTER / 4,
+                };
+            })
+            .build()
+            .map_err(SharedError::Url)?;
+        let connecting = client.connect();
+        drop(connecting);
+        let hash = fred::util::sha1_hash(SCRIPT);
+        Ok(Self { client, anchor: format!("{{{}}}", options.prefix), hash })
+    }
+
+    /// Runs the script with these operations; one list of words for each. Takes no longer than this patience.
+    pub(super) async fn run(&self, operations: &str, patience: Duration) -> Result<Vec<Vec<String>>, Error> {
+        let options =
+            Options { fail_fast: true, max_attempts: Some(1), timeout: Some(patience), ..Options::default() };
+        let client = self.client.with_options(&options);
+        let anchor = self.anchor.as_str();
+        let answer: Result<String, Error> = client.evalsha(self.hash.as_str(), anchor, operations).await;
+        let text = match answer {
+            Err(error) if error.details().starts_with("NOSCRIPT") => {
+                client.eval::<String, _, _, _>(SCRIPT, anchor, operations).await?
+            }
+            answer => answer?,
+        };
+        serde_json::from_str(&text)
+            .map_err(|error| Error::new(fred::error::ErrorKind::Parse, error.to_string()))
+    }
+
+    /// Closes the connection.
+    pub(super) async fn close(&self) {
+        if let Err(error) = self.client.quit().await {
+            tracing::debug!(error = %error, "the connection to the shared counters did not close cleanly");
+        }
+    }
+}

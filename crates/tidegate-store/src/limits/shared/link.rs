@@ -1,0 +1,216 @@
+//! What workers and the courier share.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tidegate_catalog::NanoDollars;
+use tidegate_policy::{Amounts, BudgetPeriod, PeriodStart};
+use tokio::sync::{Notify, oneshot};
+
+use super::question::SettleLevel;
+use crate::CallId;
+
+/// A question for Redis.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) about: About,
+    pub(super) text: String,
+    pub(super) answer: oneshot::Sender<Reply>,
+}
+
+/// What a question is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum About {
+    /// Room for this call.
+    Room(CallId),
+    /// How far limits are used.
+    Usage,
+    /// Which calls in flight Redis has of this replica that this process did not begin.
+    LeftOver,
+    /// Nothing: the answer comes when all is settled that was there.
+    Nothing,
+}
+
+/// What becomes of it.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// The script's words.
+    Words(Vec<String>),
+    /// Redis cannot be reached.
+    Away,
+}
+
+/// A call that has ended.
+#[derive(Debug)]
+pub(super) struct Settle {
+    pub(super) call: CallId,
+    /// What it used; nothing, when it is only released.
+    pub(super) actual: Option<Amounts>,
+    /// Whether nobody can have heard of it yet.
+    pub(super) is_first: bool,
+    pub(super) levels: Vec<SettleLevel>,
+    /// When, by the clock of Redis, in microseconds.
+    pub(super) ended: i64,
+}
+
+impl Settle {
+    /// Gives back what a call may hold that was never told that it holds anything.
+    pub(super) fn release(call: CallId) -> Self {
+        Self { call, actual: None, is_first: false, levels: Vec::new(), ended: 0 }
+    }
+}
+
+/// Where spending is owed to: an account, and when, so that an account that was filled from the ledger later does not
+/// get it twice.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct OwedKey {
+    pub(super) scope: String,
+    pub(super) period: BudgetPeriod,
+    pub(super) start: PeriodStart,
+    /// By the clock of Redis, in microseconds, rounded up to the millisecond.
+    pub(super) ended: i64,
+}
+
+/// Amounts that are owed are kept apart by the millisecond in which they were spent, as long as they are not more than this.
+const MOST_OWED: usize = 16_384;
+
+/// State that is read by all and changed by few.
+#[derive(Debug)]
+pub(super) struct Link {
+    is_away: AtomicBool,
+    /// Counts the times that Redis went away.
+    outages: AtomicU64,
+    /// How many replicas there are, this one included.
+    replicas: AtomicU64,
+    is_recovered: AtomicBool,
+    /// Bounded by the calls that are in flight, which the ledger's seats bound.
+    settles: Mutex<VecDeque<Settle>>,
+    /// What was spent while Redis was away; one amount for each account.
+    owed: Mutex<HashMap<OwedKey, NanoDollars>>,
+    started: Instant,
+    /// What Redis calls the moment of the start, in microseconds since 1970. Replicas' clocks may differ.
+    started_in_redis: AtomicI64,
+    has_settles: Notify,
+}
+
+impl Link {
+    pub(super) fn new() -> Self {
+        Self {
+            is_away: AtomicBool::new(true),
+            outages: AtomicU64::new(1),
+            replicas: AtomicU64::new(1),
+            is_recovered: AtomicBool::new(false),
+            settles: Mutex::default(),
+            owed: Mutex::default(),
+            started: Instant::now(),
+            started_in_redis: AtomicI64::new(Timestamp::now().as_microsecond()),
+            has_settles: Notify::new(),
+        }
+    }
+
+    pub(super) fn is_away(&self) -> bool {
+        self.is_away.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_away(&self, is_away: bool) {
+        if !self.is_away.swap(is_away, Ordering::AcqRel) && is_away {
+            self.outages.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn outages(&self) -> u64 {
+        self.outages.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn replicas(&self) -> u64 {
+        self.replicas.load(Ordering::Relaxed).max(1)
+    }
+
+    pub(super) fn set_replicas(&self, replicas: u64) {
+        self.replicas.store(replicas, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_recovered(&self) -> bool {
+        self.is_recovered.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_recovered(&self) {
+        self.is_recovered.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn settle(&self, settle: Settle) {
+        self.settles().push_back(settle);
+        self.has_settles.notify_one();
+    }
+
+    /// Puts back, in front, what could not be said.
+    pub(super) fn settle_again(&self, settles: Vec<Settle>) {
+        let mut queue = self.settles();
+        for settle in settles.into_iter().rev() {
+            queue.push_front(settle);
+        }
+        self.has_settles.notify_one();
+    }
+
+    pub(super) fn take_settles(&self, at_most: usize) -> Vec<Settle> {
+        let mut queue = self.settles();
+        let count = queue.len().min(at_most);
+        if queue.len() > count {
+            self.has_settles.notify_one();
+        }
+        queue.drain(..count).collect()
+    }
+
+    /// Counts what was spent now, for these accounts.
+    pub(super) fn owe(&self, accounts: Vec<(String, BudgetPeriod, PeriodStart)>, cost: NanoDollars) {
+        let ended = (self.now().div_euclid(1_000) + 1).saturating_mul(1_000);
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        for (scope, period, start) in accounts {
+            // Without the time it is added in any case: rather too much is counted than too little.
+            let ended = if owed.len() < MOST_OWED { ended } else { i64::MAX };
+            *owed.entry(OwedKey { scope, period, start, ended }).or_default() += cost;
+        }
+        drop(owed);
+        self.has_settles.notify_one();
+    }
+
+    pub(super) fn take_owed(&self, at_most: usize) -> HashMap<OwedKey, NanoDollars> {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        if owed.len() <= at_most {
+            return std::mem::take(&mut *owed);
+        }
+        self.has_settles.notify_one();
+        let some: Vec<OwedKey> = owed.keys().take(at_most).cloned().collect();
+        some.into_iter().filter_map(|key| owed.remove_entry(&key)).collect()
+    }
+
+    pub(super) fn owes_nothing(&self) -> bool {
+        self.settles().is_empty() && self.owed.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// The time by the clock of Redis, in microseconds since 1970.
+    pub(super) fn now(&self) -> i64 {
+        self.started_in_redis.load(Ordering::Relaxed).saturating_add(self.elapsed())
+    }
+
+    /// Hears what time it is.
+    pub(super) fn set_now(&self, now: i64) {
+        self.started_in_redis.store(now.saturating_sub(self.elapsed()), Ordering::Relaxed);
+    }
+
+    fn elapsed(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX)
+    }
+
+    /// Waits until there is something to settle.
+    pub(super) async fn wait_for_settles(&self) {
+        self.has_settles.notified().await;
+    }
+
+    fn settles(&self) -> MutexGuard<'_, VecDeque<Settle>> {
+        self.settles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

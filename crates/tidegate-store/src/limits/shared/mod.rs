@@ -1,0 +1,18 @@
+//! The limiter over Redis or Valkey, for several replicas that count together.
+//!
+//! A call's worker writes its question down as JSON and hands it to the [`courier`], the one task that speaks with Redis. The
+//! courier sends what has gathered as one command, and one script (`limiter.lua`) answers all of it. Settling queues up
+//! and goes ahead of the next questions. While Redis is away, [`outage`] answers instead, or nobody.
+
+mod answer;
+mod client;
+mod connection;
+mod courier;
+mod link;
+mod options;
+mod outage;
+mod question;
+
+pub(super) use client::{Shared, SharedHold};
+pub use options::{SharedError, SharedOptions, Unreachable};
+pub(super) use outage::OutageHold;
