@@ -25,6 +25,7 @@ pub(crate) async fn ready(State(worker): State<Worker>) -> Response {
             "pending": ledger.pending,
             "failing": ledger.failing,
             "free_seats": ledger.free_seats,
+            "journal_bytes": ledger.journal_bytes,
         },
     });
     let code = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

@@ -105,6 +105,12 @@ pub(crate) async fn render(State(worker): State<Worker>) -> Response {
             "Ledger entries written",
             status.ledger.written.to_string(),
         ),
+        (
+            "tidegate_ledger_journal_bytes",
+            "gauge",
+            "What the ledger's journal takes on the disk",
+            status.ledger.journal_bytes.to_string(),
+        ),
     ] {
         text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
     }

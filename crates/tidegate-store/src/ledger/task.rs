@@ -340,11 +340,11 @@ impl WriterTask {
         if found.as_ref() == Some(&unclear.position) {
             self.succeeded(&unclear);
         } else if found != self.durable {
-            // Somebody has put the database back to an earlier state, or changed it by hand: it is right about itself.
+            // Somebody has put the database back to an earlier state, or runs with a copy of this journal's directory. Never
+            // forward: to write an entry again does nothing, to skip it would lose it.
             tracing::error!(?found, expected = ?self.durable, "the database has another position of the journal than was written");
             if let Some(found) = &found {
-                self.place = Place { segment: found.segment, offset: found.offset }
-                    .min(self.shared.journal.end_place());
+                self.place = self.place.min(Place { segment: found.segment, offset: found.offset });
             }
             self.durable = found;
         }

@@ -245,6 +245,7 @@ impl LedgerWriter {
     pub async fn close(&self, deadline: Duration) -> CloseReport {
         let Some(handle) = &self.handle else { return CloseReport::default() };
         let deadline = Instant::now() + deadline;
+        handle.shared.is_closed.store(true, Ordering::SeqCst);
         handle.closing.send_if_modified(|closing| {
             let is_first = closing.is_none();
             closing.get_or_insert(deadline);
@@ -270,7 +271,7 @@ impl LedgerWriter {
     pub fn status(&self) -> LedgerStatus {
         match &self.handle {
             Some(handle) => handle.shared.status(),
-            None => LedgerStatus { free_seats: usize::MAX, ..LedgerStatus::default() },
+            None => LedgerStatus { free_seats: DEFAULT_CAPACITY, ..LedgerStatus::default() },
         }
     }
 }
@@ -298,7 +299,8 @@ impl Seat {
             tracing::error!(call = %entry.id, "a call ended after the ledger was closed; its entry is lost");
             shared.free(1);
         }
-        if shared.is_idle.swap(false, Ordering::AcqRel) {
+        // Looked at first: to write it for every entry would move its cache line from core to core.
+        if shared.is_idle.load(Ordering::Acquire) && shared.is_idle.swap(false, Ordering::AcqRel) {
             shared.wake.notify_one();
         }
     }

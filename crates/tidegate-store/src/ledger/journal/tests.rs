@@ -198,7 +198,9 @@ fn what_many_threads_append_is_read_once_while_it_comes_and_in_each_threads_orde
             journal.remove_before(at.segment).unwrap();
         }
     }
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     assert_eq!(at, journal.end_place());
     assert!(at.segment > 10, "only {} segments", at.segment);
     assert!(journal.bytes() <= 16 << 10, "{} bytes remain of what was read", journal.bytes());
