@@ -38,7 +38,8 @@ pub use database::{DatabaseUrl, DatabaseUrlError};
 pub use error::StoreError;
 pub use ledger::{
     Attempt, CacheState, CallId, CallsQuery, CloseReport, GroupBy, LedgerClosed, LedgerEntry, LedgerOptions,
-    LedgerStatus, LedgerWriter, NoSeat, Outcome, Seat, TagError, Tags, Text, UsageQuery, UsageRow,
+    LedgerStatus, LedgerWriter, NoSeat, Outcome, Seat, TagError, Tags, Text, UsageFilter, UsageOrder,
+    UsageQuery, UsageRow,
 };
 pub use limits::{
     Crossed, Hold, Level, LevelUsage, Limiter, LocalOptions, Refused, SharedError, SharedOptions,

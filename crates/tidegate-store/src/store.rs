@@ -1,12 +1,20 @@
 //! The store as the others see it: opening it, recording in it, asking it. Opened by the binary's commands.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    slice,
+};
+
+use jiff::Timestamp;
+use tidegate_policy::Spending;
 
 use crate::{
+    Scope,
     access::Access,
     database::{Database, DatabaseUrl},
     error::StoreError,
     ledger::{CallId, CallsQuery, LedgerEntry, LedgerOptions, LedgerWriter, UsageQuery, UsageRow},
+    limits::{SpendingFuture, SpendingSource},
     queries,
 };
 
@@ -95,8 +103,8 @@ impl Store {
 
     /// A usage report: sums by group, the dearest first. It sees what is written; see [`LedgerWriter::flush`].
     pub async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
-        let rows = queries::calls::usage(&self.database, query).await?;
-        Ok(rows.into_iter().map(|row| row.with_readable_time(&query.group_by)).collect())
+        let rows = queries::usage::report(&self.database, query).await?;
+        Ok(rows.into_iter().map(|row| row.with_readable_times(&query.group_by)).collect())
     }
 
     /// Calls, the newest first.
@@ -107,6 +115,18 @@ impl Store {
     /// One call, by the id that its caller got as `x-request-id`.
     pub async fn call(&self, id: CallId) -> Result<Option<LedgerEntry>, StoreError> {
         queries::calls::find(&self.database, id).await
+    }
+
+    /// What one level has spent, up to what is written.
+    pub async fn spending_of(&self, scope: &Scope, now: Timestamp) -> Result<Spending, StoreError> {
+        let spending = queries::rollups::of_scopes(&self.database, slice::from_ref(scope), now).await?;
+        Ok(spending.into_iter().next().unwrap_or_default())
+    }
+
+    /// What all organisations, teams and keys have spent, up to what is written, for a limiter that starts. Those without
+    /// calls are not in it.
+    pub async fn spending_of_all(&self, now: Timestamp) -> Result<Vec<(Scope, Spending)>, StoreError> {
+        Ok(queries::rollups::of_all(&self.database, now).await?.into_iter().collect())
     }
 
     /// Closes the database's connections. The [ledger's writer](LedgerWriter::close) is closed by itself, before.
@@ -121,5 +141,13 @@ impl Store {
 
     pub(crate) fn database(&self) -> &Database {
         &self.database
+    }
+}
+
+/// Up to what is written. Calls in the journal are not counted yet: a limiter counts its own process's calls itself.
+impl SpendingSource for Store {
+    fn spending(&self, scopes: Vec<Scope>) -> SpendingFuture {
+        let database = self.database.clone();
+        Box::pin(async move { queries::rollups::of_scopes(&database, &scopes, Timestamp::now()).await })
     }
 }

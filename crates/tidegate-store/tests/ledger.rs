@@ -91,9 +91,9 @@ async fn what_a_caller_or_provider_exaggerates_is_cut_and_neither_blocks_the_led
     ledger.flush().await.unwrap();
     let rows = store.usage(&UsageQuery::by(GroupBy::EndUser)).await.unwrap();
     assert_eq!(rows.len(), 1);
-    assert_eq!((rows[0].name.as_deref(), rows[0].calls), (Some("before"), 20));
+    assert_eq!((rows[0].name(), rows[0].calls), (Some("before"), 20));
     let models = store.usage(&UsageQuery::by(GroupBy::Model)).await.unwrap();
-    assert_eq!(models[0].name.as_ref().unwrap().len(), 512);
+    assert_eq!(models[0].name().unwrap().len(), 512);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

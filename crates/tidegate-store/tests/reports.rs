@@ -71,7 +71,7 @@ async fn filled(place: &Place) -> Store {
 }
 
 fn figures(rows: &[UsageRow]) -> Vec<(Option<&str>, u64, u64)> {
-    rows.iter().map(|row| (row.name.as_deref(), row.calls, row.cost_nanodollars)).collect()
+    rows.iter().map(|row| (row.name(), row.calls, row.cost_nanodollars)).collect()
 }
 
 on_both! {
@@ -79,7 +79,7 @@ on_both! {
         let store = filled(place).await;
         let rows = store.usage(&UsageQuery::by(GroupBy::Model)).await.unwrap();
         let fast = UsageRow {
-            name: Some("fast".into()),
+            names: vec![Some("fast".into())],
             calls: 3,
             answered: 2,
             failed: 0,
@@ -94,12 +94,14 @@ on_both! {
                 ..Usage::default()
             },
             cost_nanodollars: 1_000,
+            charge_nanodollars: 1_000,
             unpriced: 1,
+            estimated: 0,
             average_duration_us: 135,
             longest_duration_us: 301,
             average_time_to_first_token_us: Some(10),
         };
-        assert_eq!(rows.iter().find(|row| row.name.as_deref() == Some("fast")), Some(&fast));
+        assert_eq!(rows.iter().find(|row| row.name() == Some("fast")), Some(&fast));
         assert_eq!(figures(&rows), [(Some("smart"), 1, 9_000), (Some("fast"), 3, 1_000), (None, 1, 0)]);
         // A call that was refused or cancelled before it used anything has no unknown price.
         assert_eq!(rows.iter().map(|row| row.unpriced).collect::<Vec<_>>(), [0, 1, 0]);

@@ -33,28 +33,29 @@ pub(crate) enum Side {
 
 /// Rows under headings.
 #[derive(Debug)]
-pub(crate) struct Table<const COLUMNS: usize> {
-    headings: [(&'static str, Side); COLUMNS],
-    rows: Vec<[String; COLUMNS]>,
+pub(crate) struct Table {
+    headings: Vec<String>,
+    sides: Vec<Side>,
+    rows: Vec<Vec<String>>,
 }
 
-impl<const COLUMNS: usize> Table<COLUMNS> {
+impl Table {
     /// A table without rows.
-    pub(crate) fn new(headings: [(&'static str, Side); COLUMNS]) -> Self {
-        Self { headings, rows: Vec::new() }
+    pub(crate) fn new(headings: impl IntoIterator<Item = (impl Into<String>, Side)>) -> Self {
+        let (headings, sides) = headings.into_iter().map(|(heading, side)| (heading.into(), side)).unzip();
+        Self { headings, sides, rows: Vec::new() }
     }
 
-    /// Adds a row.
-    pub(crate) fn row(&mut self, cells: [String; COLUMNS]) {
-        self.rows.push(cells);
+    /// Adds a row, with a cell for each heading.
+    pub(crate) fn row(&mut self, cells: impl Into<Vec<String>>) {
+        self.rows.push(cells.into());
     }
 
     /// The table as text: columns as wide as their widest cell, two blanks between them. A column in which nothing stands
     /// is left out.
     pub(crate) fn render(&self) -> String {
-        let headings = self.headings.map(|(heading, _)| heading.to_owned());
-        let lines = std::iter::once(&headings).chain(&self.rows);
-        let mut widths = [0; COLUMNS];
+        let lines = std::iter::once(&self.headings).chain(&self.rows);
+        let mut widths = vec![0; self.headings.len()];
         for line in lines.clone() {
             for (width, cell) in widths.iter_mut().zip(line) {
                 *width = (*width).max(cell.chars().count());
@@ -63,12 +64,12 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         let mut text = String::new();
         for line in lines {
             let mut row = String::new();
-            let columns = line.iter().zip(widths).zip(self.headings).enumerate();
-            for (_, ((cell, width), (_, side))) in columns.filter(|(place, _)| !self.is_empty(*place)) {
+            let columns = line.iter().zip(&widths).zip(&self.sides).enumerate();
+            for (_, ((cell, width), side)) in columns.filter(|(place, _)| !self.is_empty(*place)) {
                 let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
                 match side {
-                    Side::Left => row.extend([cell, &*padding, "  "]),
-                    Side::Right => row.extend([&*padding, cell, "  "]),
+                    Side::Left => row.extend([cell.as_str(), &*padding, "  "]),
+                    Side::Right => row.extend([&*padding, cell.as_str(), "  "]),
                 }
             }
             text.push_str(row.trim_end());

@@ -65,6 +65,8 @@ CREATE TABLE usage_days (
     PRIMARY KEY (bucket_ms, organization_id, team_id, model, provider, upstream_model)
 );
 
+-- The same sums for whatever can have a limit: `org:…`, `team:…`, `key:…`, `user:…/…`, `tag:…=…`. By time first: what is
+-- written lies together, and a start reads the last day of all scopes.
 CREATE TABLE scope_hours (
     scope                   TEXT COLLATE "C" NOT NULL,
     bucket_ms               BIGINT NOT NULL,
@@ -90,9 +92,10 @@ CREATE TABLE scope_hours (
     longest_duration_us     BIGINT NOT NULL,
     first_tokens            BIGINT NOT NULL,
     time_to_first_token_us  BIGINT NOT NULL,
-    PRIMARY KEY (scope, bucket_ms)
+    PRIMARY KEY (bucket_ms, scope)
 );
 
+-- By scope first: budgets ask for all days of one.
 CREATE TABLE scope_days (
     scope                   TEXT COLLATE "C" NOT NULL,
     bucket_ms               BIGINT NOT NULL,

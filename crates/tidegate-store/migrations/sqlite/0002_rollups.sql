@@ -116,6 +116,7 @@ FROM usage_hours
 GROUP BY 1, 2, 3, 4, 5, 6;
 
 -- The same sums for whatever can have a limit: `org:…`, `team:…`, `key:…`, `user:…/…`, `tag:…=…`.
+-- By time first: what is written lies together, and a start reads the last day of all scopes.
 CREATE TABLE scope_hours (
     scope                   TEXT    NOT NULL,
     bucket_ms               INTEGER NOT NULL,
@@ -141,7 +142,7 @@ CREATE TABLE scope_hours (
     longest_duration_us     INTEGER NOT NULL,
     first_tokens            INTEGER NOT NULL,
     time_to_first_token_us  INTEGER NOT NULL,
-    PRIMARY KEY (scope, bucket_ms)
+    PRIMARY KEY (bucket_ms, scope)
 ) WITHOUT ROWID;
 
 -- Until now there were no keys: of all scopes only tags can have calls.
@@ -175,6 +176,20 @@ FROM calls, json_each(calls.tags) AS tag
 WHERE calls.tags IS NOT NULL
 GROUP BY 1, 2;
 
+-- `key:` stands for calls without a key.
+INSERT INTO scope_hours
+SELECT
+    'key:', bucket_ms,
+    SUM(calls), SUM(answered), SUM(failed), SUM(refused), SUM(cancelled),
+    SUM(input_tokens), SUM(cache_read_tokens), SUM(cache_write_5m_tokens), SUM(cache_write_1h_tokens),
+    SUM(input_audio_tokens), SUM(output_tokens), SUM(reasoning_tokens), SUM(output_audio_tokens), SUM(web_searches),
+    SUM(cost_nanodollars), SUM(charge_nanodollars), SUM(unpriced), SUM(estimated),
+    SUM(duration_us), MAX(longest_duration_us), SUM(first_tokens), SUM(time_to_first_token_us)
+FROM usage_hours
+GROUP BY bucket_ms;
+
+
+-- By scope first: budgets ask for all days of one.
 CREATE TABLE scope_days (
     scope                   TEXT    NOT NULL,
     bucket_ms               INTEGER NOT NULL,

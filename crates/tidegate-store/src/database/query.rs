@@ -54,6 +54,13 @@ impl Query {
         self
     }
 
+    /// The next parameters.
+    #[must_use]
+    pub(crate) fn bind_all(mut self, values: impl IntoIterator<Item = Value>) -> Self {
+        self.values.extend(values);
+        self
+    }
+
     /// A statement of many rows, made before, with all its parameters.
     pub(crate) fn many(sql: SqlStr, values: Vec<Value>) -> Self {
         Self { sql, values }

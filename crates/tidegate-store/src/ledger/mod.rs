@@ -11,7 +11,7 @@ mod writer;
 
 pub use entry::{Attempt, CacheState, CallId, LedgerEntry, Outcome};
 pub(crate) use position::JournalPosition;
-pub use reports::{CallsQuery, GroupBy, UsageQuery, UsageRow};
+pub use reports::{CallsQuery, GroupBy, UsageFilter, UsageOrder, UsageQuery, UsageRow};
 pub use tags::{TagError, Tags};
 pub use text::Text;
 pub use writer::{CloseReport, LedgerClosed, LedgerOptions, LedgerStatus, LedgerWriter, NoSeat, Seat};

@@ -12,12 +12,16 @@ const DEFAULT_GROUPS: u32 = 1000;
 /// What a usage report is to contain.
 #[derive(Debug, Clone)]
 pub struct UsageQuery {
-    /// What the rows stand for.
-    pub group_by: GroupBy,
+    /// What the rows stand for: one row for each combination that there is.
+    pub group_by: Vec<GroupBy>,
+    /// Which calls count.
+    pub filter: UsageFilter,
     /// Calls that began at this moment or later.
     pub since: Option<Timestamp>,
     /// Calls that began before this moment.
     pub until: Option<Timestamp>,
+    /// Which rows come first, and which are cut.
+    pub order: UsageOrder,
     /// At most so many rows.
     pub limit: u32,
 }
@@ -25,7 +29,19 @@ pub struct UsageQuery {
 impl UsageQuery {
     /// A report of everything, by this.
     pub fn by(group_by: GroupBy) -> Self {
-        Self { group_by, since: None, until: None, limit: DEFAULT_GROUPS }
+        Self::by_all([group_by])
+    }
+
+    /// A report of everything, by all of these at once.
+    pub fn by_all(group_by: impl Into<Vec<GroupBy>>) -> Self {
+        Self {
+            group_by: group_by.into(),
+            filter: UsageFilter::default(),
+            since: None,
+            until: None,
+            order: UsageOrder::default(),
+            limit: DEFAULT_GROUPS,
+        }
     }
 
     /// Only calls that began at this moment or later.
@@ -34,6 +50,45 @@ impl UsageQuery {
         self.since = Some(since);
         self
     }
+}
+
+/// Which calls count in a report: those for which everything that is given here is so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UsageFilter {
+    /// The organisation's id.
+    pub organization: Option<Text>,
+    /// The team's id.
+    pub team: Option<Text>,
+    /// The key's id.
+    pub key: Option<Text>,
+    /// The model by the name that callers used.
+    pub model: Option<Text>,
+    /// The provider.
+    pub provider: Option<Text>,
+    /// The model by the provider's name.
+    pub upstream_model: Option<Text>,
+    /// The end user that the caller named.
+    pub end_user: Option<Text>,
+    /// A tag's name and value.
+    pub tag: Option<(Text, Text)>,
+    /// The kind of failure, or else the outcome.
+    pub outcome: Option<Text>,
+}
+
+/// Which rows of a report come first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UsageOrder {
+    /// The latest hour or day, where rows stand for such; then the dearest.
+    #[default]
+    Usual,
+    /// The dearest.
+    Cost,
+    /// The most calls.
+    Calls,
+    /// The most tokens.
+    Tokens,
+    /// By name.
+    Name,
 }
 
 /// What a report's rows stand for.
@@ -47,10 +102,12 @@ pub enum GroupBy {
     Target,
     /// The provider.
     Provider,
-    /// The caller's key.
-    Key,
+    /// The organisation of the caller's key.
+    Organization,
     /// The team of the caller's key.
     Team,
+    /// The caller's key.
+    Key,
     /// The end user that the caller named.
     EndUser,
     /// The kind of failure, or else the outcome.
@@ -66,9 +123,10 @@ pub enum GroupBy {
 /// One row of a usage report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRow {
-    /// What the row stands for; `None` gathers the calls that have no such thing (no such tag, no target reached). Hours
-    /// and days are written as `2026-01-31T13:00Z` and `2026-01-31`.
-    pub name: Option<String>,
+    /// What the row stands for, in the order of [`UsageQuery::group_by`]; `None` gathers the calls that have no such thing
+    /// (no such tag, no target reached). Organisations, teams and keys are ids. Hours and days are written as
+    /// `2026-01-31T13:00Z` and `2026-01-31`.
+    pub names: Vec<Option<String>>,
     /// All calls, however they ended.
     pub calls: u64,
     /// Calls whose caller got the whole answer.
@@ -83,8 +141,12 @@ pub struct UsageRow {
     pub usage: Usage,
     /// What they cost, in sum, as far as prices were known.
     pub cost_nanodollars: u64,
+    /// What is charged for them: the cost with the teams' margins.
+    pub charge_nanodollars: u64,
     /// How many calls used something whose price is not known.
     pub unpriced: u64,
+    /// How many calls have tokens that are an estimate, as the provider did not tell them.
+    pub estimated: u64,
     /// The mean of the calls' durations.
     pub average_duration_us: u64,
     /// The longest call.
@@ -94,20 +156,26 @@ pub struct UsageRow {
 }
 
 impl UsageRow {
+    /// What the row stands for, where that is one thing.
+    pub fn name(&self) -> Option<&str> {
+        self.names.first()?.as_deref()
+    }
+
     /// Turns the milliseconds by which the database names hours and days into something to read.
-    pub(crate) fn with_readable_time(mut self, group_by: &GroupBy) -> Self {
-        let format = match group_by {
-            GroupBy::Hour => "%Y-%m-%dT%H:%MZ",
-            GroupBy::Day => "%Y-%m-%d",
-            _ => return self,
-        };
-        if let Some(moment) = self
-            .name
-            .as_deref()
-            .and_then(|name| name.parse().ok())
-            .and_then(|ms| Timestamp::from_millisecond(ms).ok())
-        {
-            self.name = Some(moment.strftime(format).to_string());
+    pub(crate) fn with_readable_times(mut self, group_by: &[GroupBy]) -> Self {
+        for (name, group_by) in self.names.iter_mut().zip(group_by) {
+            let format = match group_by {
+                GroupBy::Hour => "%Y-%m-%dT%H:%MZ",
+                GroupBy::Day => "%Y-%m-%d",
+                _ => continue,
+            };
+            if let Some(moment) = name
+                .as_deref()
+                .and_then(|name| name.parse().ok())
+                .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+            {
+                *name = Some(moment.strftime(format).to_string());
+            }
         }
         self
     }

@@ -10,9 +10,7 @@ use super::many::ManyRows;
 use crate::{
     database::{Database, Kind, Row, Transaction, Value, query_text},
     error::StoreError,
-    ledger::{
-        CacheState, CallId, CallsQuery, GroupBy, LedgerEntry, Outcome, Tags, Text, UsageQuery, UsageRow,
-    },
+    ledger::{CacheState, CallId, CallsQuery, LedgerEntry, Outcome, Tags, Text},
 };
 
 /// In the order in which [`bind`] adds the values.
@@ -165,12 +163,15 @@ fn text(value: &Text) -> Arc<str> {
 
 /// The newest calls first.
 pub(crate) async fn list(database: &Database, query: &CallsQuery) -> Result<Vec<LedgerEntry>, StoreError> {
-    let sql = format!("SELECT {} FROM calls WHERE {RANGE} ORDER BY id DESC LIMIT $5", COLUMNS.join(","));
-    let mut query_of_rows = query_text(sql);
-    for value in range(query.since, query.until) {
-        query_of_rows = query_of_rows.bind(value);
-    }
-    let rows = database.fetch_all(query_of_rows.bind(query.limit)).await?;
+    let [from_id, until_id, from, until] = RANGE_OF_MILLISECONDS;
+    let sql = format!(
+        "SELECT {} FROM calls WHERE {from_id} $1 AND {until_id} $2 AND {from} $3 AND {until} $4 ORDER BY id DESC LIMIT $5",
+        COLUMNS.join(",")
+    );
+    let from = query.since.map_or(0, Timestamp::as_millisecond);
+    let until = query.until.map_or(i64::MAX, Timestamp::as_millisecond);
+    let question = query_text(sql).bind_all(id_range(from, until)).bind(query.limit);
+    let rows = database.fetch_all(question).await?;
     rows.iter().map(entry_from_row).collect()
 }
 
@@ -181,98 +182,22 @@ pub(crate) async fn find(database: &Database, id: CallId) -> Result<Option<Ledge
     row.as_ref().map(entry_from_row).transpose()
 }
 
-/// Sums by group: the dearest first, or the latest where groups are times.
-pub(crate) async fn usage(database: &Database, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
-    const SUMS: &str = "\
-        COUNT(*) AS calls, \
-        COUNT(*) FILTER (WHERE outcome = 'answered') AS answered, \
-        COUNT(*) FILTER (WHERE outcome = 'failed') AS failed, \
-        COUNT(*) FILTER (WHERE outcome = 'refused') AS refused, \
-        COUNT(*) FILTER (WHERE outcome = 'cancelled') AS cancelled, \
-        CAST(SUM(input_tokens) AS BIGINT) AS input_tokens, \
-        CAST(SUM(cache_read_tokens) AS BIGINT) AS cache_read_tokens, \
-        CAST(SUM(cache_write_5m_tokens) AS BIGINT) AS cache_write_5m_tokens, \
-        CAST(SUM(cache_write_1h_tokens) AS BIGINT) AS cache_write_1h_tokens, \
-        CAST(SUM(input_audio_tokens) AS BIGINT) AS input_audio_tokens, \
-        CAST(SUM(output_tokens) AS BIGINT) AS output_tokens, \
-        CAST(SUM(reasoning_tokens) AS BIGINT) AS reasoning_tokens, \
-        CAST(SUM(output_audio_tokens) AS BIGINT) AS output_audio_tokens, \
-        CAST(SUM(web_searches) AS BIGINT) AS web_searches, \
-        CAST(COALESCE(SUM(cost_nanodollars), 0) AS BIGINT) AS cost_nanodollars, \
-        COUNT(*) FILTER (WHERE cost_nanodollars IS NULL \
-            AND (outcome = 'answered' OR input_tokens + output_tokens > 0)) AS unpriced, \
-        CAST(AVG(duration_us) AS BIGINT) AS average_duration_us, \
-        MAX(duration_us) AS longest_duration_us, \
-        CAST(AVG(time_to_first_token_us) AS BIGINT) AS average_time_to_first_token_us";
-    let name = group_expression(database.kind(), &query.group_by);
-    let order = match query.group_by {
-        GroupBy::Hour | GroupBy::Day => "1 DESC",
-        _ => "cost_nanodollars DESC, calls DESC, COALESCE(name, '')",
-    };
-    let sql = format!(
-        "SELECT * FROM (SELECT {name} AS name, {SUMS} FROM calls WHERE {RANGE} GROUP BY 1) AS sums ORDER BY {order} LIMIT $5"
-    );
-    let mut sums = query_text(sql);
-    for value in range(query.since, query.until) {
-        sums = sums.bind(value);
-    }
-    sums = sums.bind(query.limit);
-    if let GroupBy::Tag(tag) = &query.group_by {
-        sums = sums.bind(tag.as_str());
-    }
-    database.fetch_all(sums).await?.iter().map(usage_from_row).collect()
-}
+/// The conditions that go with the values of [`id_range`]. The ids alone would say it; the times let PostgreSQL leave out
+/// partitions.
+pub(super) const RANGE_OF_MILLISECONDS: [&str; 4] = ["id >=", "id <", "started_at_ms >=", "started_at_ms <"];
 
-fn group_expression(kind: Kind, group_by: &GroupBy) -> &'static str {
-    match group_by {
-        GroupBy::All => "CAST(NULL AS TEXT)",
-        GroupBy::Model => "model",
-        GroupBy::Target => "provider || '/' || upstream_model",
-        GroupBy::Provider => "provider",
-        GroupBy::Key => "key_id",
-        GroupBy::Team => "team_id",
-        GroupBy::EndUser => "end_user",
-        GroupBy::Outcome => "COALESCE(failure, outcome)",
-        GroupBy::Tag(_) => match kind {
-            Kind::Sqlite => "tags ->> $6",
-            Kind::Postgres => "CAST(tags AS json) ->> $6",
-        },
-        GroupBy::Hour => "CAST(started_at_ms / 3600000 * 3600000 AS TEXT)",
-        GroupBy::Day => "CAST(started_at_ms / 86400000 * 86400000 AS TEXT)",
-    }
-}
-
-/// What [`range`] gives the values for. The ids alone would say it; the times let PostgreSQL leave out partitions.
-const RANGE: &str = "id >= $1 AND id < $2 AND started_at_ms >= $3 AND started_at_ms < $4";
-
-/// The calls between two moments: an id begins with its call's start.
-fn range(since: Option<Timestamp>, until: Option<Timestamp>) -> [Value; 4] {
+/// The calls that began in this time: an id begins with its call's start.
+pub(super) fn id_range(from_ms: i64, until_ms: i64) -> [Value; 4] {
     [
-        since.map_or(Uuid::nil(), |since| CallId::lowest_at(since).uuid()).into(),
-        until.map_or(Uuid::max(), |until| CallId::lowest_at(until).uuid()).into(),
-        since.map_or(0, Timestamp::as_millisecond).into(),
-        until.map_or(i64::MAX, Timestamp::as_millisecond).into(),
+        CallId::lowest_at_ms(from_ms).uuid().into(),
+        // What lies beyond the last id is meant to be without an end.
+        (if until_ms == i64::MAX { Uuid::max() } else { CallId::lowest_at_ms(until_ms).uuid() }).into(),
+        from_ms.into(),
+        until_ms.into(),
     ]
 }
 
-fn usage_from_row(row: &Row) -> Result<UsageRow, StoreError> {
-    Ok(UsageRow {
-        name: row.get("name")?,
-        calls: number(row, "calls")?,
-        answered: number(row, "answered")?,
-        failed: number(row, "failed")?,
-        refused: number(row, "refused")?,
-        cancelled: number(row, "cancelled")?,
-        usage: tokens_from_row(row)?,
-        cost_nanodollars: number(row, "cost_nanodollars")?,
-        unpriced: number(row, "unpriced")?,
-        average_duration_us: number(row, "average_duration_us")?,
-        longest_duration_us: number(row, "longest_duration_us")?,
-        average_time_to_first_token_us: row.optional_number("average_time_to_first_token_us")?,
-    })
-}
-
-fn tokens_from_row(row: &Row) -> Result<Usage, StoreError> {
+pub(super) fn tokens_from_row(row: &Row) -> Result<Usage, StoreError> {
     Ok(Usage {
         input: number(row, "input_tokens")?,
         cache_read: number(row, "cache_read_tokens")?,
@@ -330,7 +255,7 @@ fn word(row: &Row, column: &str) -> Result<Option<Text>, StoreError> {
     Ok(row.get::<Option<String>>(column)?.map(Text::from))
 }
 
-fn number(row: &Row, column: &str) -> Result<u64, StoreError> {
+pub(super) fn number(row: &Row, column: &str) -> Result<u64, StoreError> {
     Ok(row.optional_number(column)?.unwrap_or(0))
 }
 

@@ -13,3 +13,4 @@ pub(crate) mod organizations;
 pub(crate) mod rollups;
 pub(crate) mod subjects;
 pub(crate) mod teams;
+pub(crate) mod usage;

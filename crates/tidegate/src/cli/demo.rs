@@ -118,12 +118,12 @@ async fn show(
 ) -> Result<(), Failure> {
     make_traffic(address).await?;
     ledger.flush().await.context("the demo's ledger could not be written")?;
-    let by = GroupBy::Target;
-    let rows = store.usage(&UsageQuery::by(by.clone())).await?;
+    let query = UsageQuery::by(GroupBy::Target);
+    let rows = store.usage(&query).await?;
     print(&format!(
         "{}\nWhat the ledger says of a few calls just made:\n\n{}\n{}",
         greeting(address),
-        usage::table(&by, &rows),
+        usage::table(&query.group_by, &rows),
         hints(directory)
     ))
 }

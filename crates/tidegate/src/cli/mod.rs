@@ -32,7 +32,7 @@ pub(crate) enum Command {
     Models(models::Options),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
-    Usage(usage::Options),
+    Usage(Box<usage::Options>),
     Calls(calls::Options),
 }
 

@@ -6,24 +6,33 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_catalog::NanoDollars;
-use tidegate_store::{GroupBy, Text, UsageQuery, UsageRow};
+use tidegate_store::{GroupBy, Text, UsageFilter, UsageOrder, UsageQuery, UsageRow};
 
 use super::ledger::{Place, moment};
 use crate::failure::Failure;
 use crate::output::{Side, Table, duration, grouped, print, print_json};
 
 /// The words for `--by` that stand for themselves.
-const GROUPS: [(&str, GroupBy); 10] = [
+const GROUPS: [(&str, GroupBy); 11] = [
     ("all", GroupBy::All),
     ("model", GroupBy::Model),
     ("target", GroupBy::Target),
     ("provider", GroupBy::Provider),
-    ("key", GroupBy::Key),
+    ("organization", GroupBy::Organization),
     ("team", GroupBy::Team),
+    ("key", GroupBy::Key),
     ("end-user", GroupBy::EndUser),
     ("outcome", GroupBy::Outcome),
     ("hour", GroupBy::Hour),
     ("day", GroupBy::Day),
+];
+
+/// The words for `--order`.
+const ORDERS: [(&str, UsageOrder); 4] = [
+    ("cost", UsageOrder::Cost),
+    ("calls", UsageOrder::Calls),
+    ("tokens", UsageOrder::Tokens),
+    ("name", UsageOrder::Name),
 ];
 
 /// Sum up the ledger: calls, tokens, cost
@@ -32,15 +41,23 @@ const GROUPS: [(&str, GroupBy); 10] = [
     after_help = "Works while a gateway runs. Callers set tags with the header `x-tidegate-tags: name=value,…`."
 )]
 pub(crate) struct Options {
-    /// model, target, provider, key, team, end-user, outcome, hour, day, all, or tag:<name>
-    #[arg(long, value_name = "WHAT", default_value = "model", value_parser = group)]
-    by: GroupBy,
+    /// organization, team, key, end-user, model, target, provider, outcome, hour, day, all, tag:<name>; or several: team,model
+    #[arg(long, value_name = "WHAT", default_value = "model", value_delimiter = ',', value_parser = group)]
+    by: Vec<GroupBy>,
     /// From then on: 7d, 24h, 2026-01-31, 2026-01-31T12:00:00Z [default: everything]
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<Timestamp>,
     /// Before then
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<Timestamp>,
+    #[command(flatten)]
+    filter: Filter,
+    /// cost, calls, tokens or name [default: the latest first, then the dearest]
+    #[arg(long, value_name = "WHAT", value_parser = order)]
+    order: Option<UsageOrder>,
+    /// At most so many rows
+    #[arg(long, value_name = "ROWS", default_value_t = 1000)]
+    limit: u32,
     /// As JSON
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -51,14 +68,61 @@ pub(crate) struct Options {
     place: Place,
 }
 
+/// Which calls count.
+#[derive(Debug, Args)]
+struct Filter {
+    /// Only calls of this organisation
+    #[arg(long, value_name = "ID")]
+    organization: Option<String>,
+    /// Only calls of this team
+    #[arg(long, value_name = "ID")]
+    team: Option<String>,
+    /// Only calls with this key
+    #[arg(long, value_name = "ID")]
+    key: Option<String>,
+    /// Only calls for this end user
+    #[arg(long, value_name = "NAME")]
+    end_user: Option<String>,
+    /// Only calls that asked for this model
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Only calls that this provider answered, or failed last
+    #[arg(long, value_name = "NAME")]
+    provider: Option<String>,
+    /// Only calls with this tag
+    #[arg(long, value_name = "NAME=VALUE", value_parser = tag)]
+    tag: Option<(Text, Text)>,
+    /// Only calls that ended so: answered, refused, cancelled, or a kind of failure
+    #[arg(long, value_name = "WORD")]
+    outcome: Option<String>,
+}
+
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let query =
-        UsageQuery { since: options.since, until: options.until, ..UsageQuery::by(options.by.clone()) };
+    let filter = &options.filter;
+    let text = |text: &Option<String>| text.clone().map(Text::from);
+    let query = UsageQuery {
+        group_by: options.by.clone(),
+        filter: UsageFilter {
+            organization: text(&filter.organization),
+            team: text(&filter.team),
+            key: text(&filter.key),
+            end_user: text(&filter.end_user),
+            model: text(&filter.model),
+            provider: text(&filter.provider),
+            tag: filter.tag.clone(),
+            outcome: text(&filter.outcome),
+            ..UsageFilter::default()
+        },
+        since: options.since,
+        until: options.until,
+        order: options.order.unwrap_or_default(),
+        limit: options.limit,
+    };
     let rows = options.place.ask(async |store| Ok(store.usage(&query).await?))?;
     if options.json {
-        print_json(&Value::Array(rows.iter().map(|row| Value::Object(describe(row))).collect()))
+        print_json(&Value::Array(rows.iter().map(|row| Value::Object(describe(&options.by, row))).collect()))
     } else if options.csv {
-        print(&csv(&rows))
+        print(&csv(&options.by, &rows))
     } else {
         print(&table(&options.by, &rows))
     }
@@ -79,38 +143,50 @@ fn group(text: &str) -> Result<GroupBy, String> {
     })
 }
 
+fn order(text: &str) -> Result<UsageOrder, String> {
+    let found = ORDERS.into_iter().find(|(word, _)| *word == text).map(|(_, order)| order);
+    found.ok_or_else(|| format!("one of {}", ORDERS.map(|(word, _)| word).join(", ")))
+}
+
+fn tag(text: &str) -> Result<(Text, Text), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as name=value")?;
+    Ok((Text::from(name.to_owned()), Text::from(value.to_owned())))
+}
+
+/// What a group is called in JSON and CSV.
+fn word(by: &GroupBy) -> String {
+    match by {
+        GroupBy::Tag(name) => format!("tag:{name}"),
+        by => {
+            GROUPS.into_iter().find(|(_, group)| group == by).map_or("", |(word, _)| word).replace('-', "_")
+        }
+    }
+}
+
 /// The report as people read it, with the sum of everything at its end.
-pub(super) fn table(by: &GroupBy, rows: &[UsageRow]) -> String {
+pub(super) fn table(by: &[GroupBy], rows: &[UsageRow]) -> String {
     use Side::{Left, Right};
     if rows.is_empty() {
         return "no calls\n".to_owned();
     }
-    let name = match by {
-        GroupBy::Tag(_) => "TAG",
-        GroupBy::EndUser => "END USER",
-        GroupBy::All => "",
-        GroupBy::Model => "MODEL",
-        GroupBy::Target => "TARGET",
-        GroupBy::Provider => "PROVIDER",
-        GroupBy::Key => "KEY",
-        GroupBy::Team => "TEAM",
-        GroupBy::Outcome => "OUTCOME",
-        GroupBy::Hour => "HOUR",
-        GroupBy::Day => "DAY",
-    };
-    let mut table = Table::new([
-        (name, Left),
+    let titles: Vec<String> = by.iter().map(title).collect();
+    let is_charged = rows.iter().any(|row| row.charge_nanodollars != row.cost_nanodollars);
+    let mut columns: Vec<(&str, Side)> = titles.iter().map(|title| (title.as_str(), Left)).collect();
+    columns.extend([
         ("CALLS", Right),
         ("ANSWERED", Right),
         ("TOKENS IN", Right),
         ("CACHED", Right),
         ("TOKENS OUT", Right),
         ("COST $", Right),
-        ("AVERAGE", Right),
-        ("FIRST TOKEN", Right),
     ]);
+    if is_charged {
+        columns.push(("CHARGE $", Right));
+    }
+    columns.extend([("AVERAGE", Right), ("FIRST TOKEN", Right)]);
+    let mut table = Table::new(columns);
     for row in rows {
-        table.row(cells(row));
+        table.row(cells(row, is_charged));
     }
     let unpriced: u64 = rows.iter().map(|row| row.unpriced).sum();
     let mut text = table.render();
@@ -126,60 +202,85 @@ pub(super) fn table(by: &GroupBy, rows: &[UsageRow]) -> String {
     text
 }
 
-fn cells(row: &UsageRow) -> [String; 9] {
+fn title(by: &GroupBy) -> String {
+    match by {
+        GroupBy::Tag(name) => format!("TAG {name}"),
+        GroupBy::All => String::new(),
+        by => word(by).replace('_', " ").to_uppercase(),
+    }
+}
+
+fn cells(row: &UsageRow, is_charged: bool) -> Vec<String> {
     let at_least = if row.unpriced > 0 { "≥ " } else { "" };
-    [
-        row.name.clone().unwrap_or_else(|| "–".to_owned()),
+    let names = row.names.iter().map(|name| name.clone().unwrap_or_else(|| "–".to_owned()));
+    let mut cells: Vec<String> = names.collect();
+    cells.extend([
         grouped(row.calls),
         grouped(row.answered),
         grouped(row.usage.input),
         grouped(row.usage.cache_read),
         grouped(row.usage.output),
         format!("{at_least}{}", cost(row)),
+    ]);
+    if is_charged {
+        cells.push(dollars(row.charge_nanodollars).to_string());
+    }
+    cells.extend([
         duration(row.average_duration_us),
         row.average_time_to_first_token_us.map_or_else(|| "–".to_owned(), duration),
-    ]
+    ]);
+    cells
+}
+
+fn dollars(nanodollars: u64) -> NanoDollars {
+    NanoDollars(i64::try_from(nanodollars).unwrap_or(i64::MAX))
 }
 
 fn cost(row: &UsageRow) -> NanoDollars {
-    NanoDollars(i64::try_from(row.cost_nanodollars).unwrap_or(i64::MAX))
+    dollars(row.cost_nanodollars)
 }
 
-/// Everything about a row; the same names as the columns of the CSV.
-fn describe(row: &UsageRow) -> serde_json::Map<String, Value> {
-    let usage = &row.usage;
-    let value = json!({
-        "name": row.name,
-        "calls": row.calls,
-        "answered": row.answered,
-        "failed": row.failed,
-        "refused": row.refused,
-        "cancelled": row.cancelled,
-        "input_tokens": usage.input,
-        "cache_read_tokens": usage.cache_read,
-        "cache_write_5m_tokens": usage.cache_write_5m,
-        "cache_write_1h_tokens": usage.cache_write_1h,
-        "input_audio_tokens": usage.input_audio,
-        "output_tokens": usage.output,
-        "reasoning_tokens": usage.reasoning,
-        "output_audio_tokens": usage.output_audio,
-        "web_searches": usage.web_searches,
-        "cost_usd": cost(row).to_string(),
-        "unpriced_calls": row.unpriced,
-        "average_duration_us": row.average_duration_us,
-        "longest_duration_us": row.longest_duration_us,
-        "average_time_to_first_token_us": row.average_time_to_first_token_us,
-    });
-    match value {
-        Value::Object(map) => map,
-        _ => serde_json::Map::new(),
+/// Everything about a row; the same names as the columns of the CSV. What it stands for is its `name` where that is one
+/// thing, else each has its own.
+fn describe(by: &[GroupBy], row: &UsageRow) -> serde_json::Map<String, Value> {
+    let mut map = serde_json::Map::new();
+    for (by_one, name) in by.iter().zip(&row.names) {
+        let word = if by.len() == 1 { "name".to_owned() } else { word(by_one) };
+        map.insert(word, name.clone().into());
     }
+    let usage = &row.usage;
+    for (word, value) in [
+        ("calls", json!(row.calls)),
+        ("answered", json!(row.answered)),
+        ("failed", json!(row.failed)),
+        ("refused", json!(row.refused)),
+        ("cancelled", json!(row.cancelled)),
+        ("input_tokens", json!(usage.input)),
+        ("cache_read_tokens", json!(usage.cache_read)),
+        ("cache_write_5m_tokens", json!(usage.cache_write_5m)),
+        ("cache_write_1h_tokens", json!(usage.cache_write_1h)),
+        ("input_audio_tokens", json!(usage.input_audio)),
+        ("output_tokens", json!(usage.output)),
+        ("reasoning_tokens", json!(usage.reasoning)),
+        ("output_audio_tokens", json!(usage.output_audio)),
+        ("web_searches", json!(usage.web_searches)),
+        ("cost_usd", json!(cost(row).to_string())),
+        ("charge_usd", json!(dollars(row.charge_nanodollars).to_string())),
+        ("unpriced_calls", json!(row.unpriced)),
+        ("estimated_calls", json!(row.estimated)),
+        ("average_duration_us", json!(row.average_duration_us)),
+        ("longest_duration_us", json!(row.longest_duration_us)),
+        ("average_time_to_first_token_us", json!(row.average_time_to_first_token_us)),
+    ] {
+        map.insert(word.to_owned(), value);
+    }
+    map
 }
 
-fn csv(rows: &[UsageRow]) -> String {
+fn csv(by: &[GroupBy], rows: &[UsageRow]) -> String {
     let mut text = String::new();
     for row in rows {
-        let map = describe(row);
+        let map = describe(by, row);
         if text.is_empty() {
             text.push_str(&map.keys().map(String::as_str).collect::<Vec<_>>().join(","));
             text.push('\n');

@@ -3,8 +3,11 @@
 //! The first two answer reports by organisation, team, model, provider and target, the other two whatever is asked about
 //! one level that can have limits. All four have the same sums.
 
+mod spending;
 mod sums;
 mod write;
 
+pub(crate) use spending::{of_all, of_scopes};
+pub(crate) use sums::LONGEST;
 pub(crate) use sums::{SUMS, Sums};
-pub(crate) use write::add;
+pub(crate) use write::{DAY_MS, HOUR_MS, add, bucket};

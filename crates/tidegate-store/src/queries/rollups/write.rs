@@ -138,9 +138,8 @@ fn for_each_scope<'entry>(entry: &'entry LedgerEntry, mut each: impl FnMut(Scope
     if let Some(team) = &entry.team_id {
         each(ScopeKey::Team(cut(team)));
     }
-    if let Some(key) = &entry.key_id {
-        each(ScopeKey::Key(cut(key)));
-    }
+    // Calls without a key are a row too, so that a report by key is complete.
+    each(ScopeKey::Key(entry.key_id.as_ref().map_or("", cut)));
     for (name, value) in entry.tags.iter() {
         each(ScopeKey::Tag(name, value));
     }
