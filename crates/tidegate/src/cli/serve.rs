@@ -1,6 +1,6 @@
 //! `tidegate serve`: the gateway, until it is told to stop.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use serde_json::json;
 use tidegate_api::serve::{ServeOptions, raise_open_file_limit};
 use tidegate_api::{App, Metrics};
 use tidegate_catalog::Catalog;
@@ -190,13 +191,19 @@ impl Running {
 
 /// Shows the first administrator's key, this once. Not through the log, which may be kept.
 fn tell_first_key(key: &KeySecret) {
-    let text = format!(
-        "\nThe first administrator's key, for /admin/v1; it is shown this once:\n\n  {}\n\n\
-         Keys for callers are made with it, or with `tidegate keys create`.\n\n",
-        key.expose()
-    );
+    let mut stderr = std::io::stderr();
+    let text = if stderr.is_terminal() {
+        format!(
+            "\nThe first administrator's key, for /admin/v1; it is shown this once:\n\n  {}\n\n\
+             Keys for callers are made with it, or with `tidegate keys create`.\n\n",
+            key.expose()
+        )
+    } else {
+        let message = "the first administrator's key, for /admin/v1; it is shown this once";
+        format!("{}\n", json!({"level": "INFO", "fields": {"message": message, "key": key.expose()}}))
+    };
     // Where standard error is closed, another one can be made with `tidegate keys create --role owner`.
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let _ = stderr.write_all(text.as_bytes());
 }
 
 /// One line that says where it listens.
