@@ -114,6 +114,7 @@ impl TargetSeries {
 pub(crate) struct GatewaySeries {
     overhead: Histogram,
     refused: Counter,
+    soft_budgets: Counter,
     not_admitted: [OnceLock<Counter>; RefusalReason::ALL.len()],
 }
 
@@ -122,6 +123,7 @@ impl GatewaySeries {
         Self {
             overhead: metrics::histogram!("tidegate_overhead_seconds"),
             refused: metrics::counter!("tidegate_calls_refused_total"),
+            soft_budgets: metrics::counter!("tidegate_soft_budgets_crossed_total"),
             not_admitted: Default::default(),
         }
     }
@@ -139,6 +141,11 @@ impl GatewaySeries {
                 .get_or_init(|| metrics::counter!("tidegate_refusals_total", "reason" => reason.as_str()))
                 .increment(1);
         }
+    }
+
+    /// A soft budget is used up.
+    pub(crate) fn soft_budget(&self) {
+        self.soft_budgets.increment(1);
     }
 
     /// A call ended before any target was asked.

@@ -162,6 +162,12 @@ impl Settlement {
         self.entry.cost_nanodollars
     }
 
+    /// The same of a stream that ended before the provider told what it used.
+    pub(crate) fn likely_used(&mut self, usage: Usage) {
+        self.entry.is_estimated = true;
+        self.used(usage);
+    }
+
     /// The caller got its whole answer.
     pub(crate) fn answered(&mut self, finish: Option<&'static str>) {
         self.entry.outcome = Outcome::Answered;

@@ -11,7 +11,7 @@ use crate::admit::{permit, refuse_model};
 use crate::attempt::{Answered, Won, attempt};
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
-use crate::hold::{hold, put_room};
+use crate::hold::{hold, put_room, tell_crossed};
 use crate::plan::plan;
 use crate::relay::AnswerBody;
 use crate::settle::Settlement;
@@ -81,6 +81,7 @@ pub async fn walk(
         Ok(None) => {}
         Ok(Some(hold)) => {
             put_room(&mut headers, hold.room(), call.dialect);
+            tell_crossed(gateway, hold.crossed());
             settlement.holds(hold);
         }
         Err(refused) => {

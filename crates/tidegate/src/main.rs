@@ -16,6 +16,7 @@
 
 mod cli;
 mod failure;
+mod limits;
 mod logging;
 mod output;
 mod parts;

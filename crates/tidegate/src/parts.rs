@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tidegate_config::{Secret, Settings};
 use tidegate_gateway::{Follower, Gateway, StoredCredential};
-use tidegate_store::{Access, AuditWriter, KeySecret, LedgerWriter, Limiter, LocalOptions, Store};
+use tidegate_store::{Access, AuditWriter, KeySecret, LedgerWriter, Limiter, Store};
 
 use crate::failure::{Failure, chain};
-use crate::stores;
+use crate::{limits, stores};
 
 /// Everything that lasts or is shared.
 pub(crate) struct Parts {
@@ -30,7 +30,7 @@ impl Parts {
         let first_key = access.bootstrap().await?.map(|(_, secret)| secret);
         let ledger = stores::ledger(&store, settings).await?;
         let follower = Follower::load(access.clone()).await?;
-        let limiter = Limiter::local(LocalOptions::default());
+        let limiter = limits::limiter(settings, &store, &ledger).await?;
         let credentials = credentials(&access).await?;
         let audit = AuditWriter::start(access);
         Ok(Self { store, ledger, follower, limiter, audit, credentials, first_key })

@@ -12,7 +12,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use tidegate_catalog::NanoDollars;
 use tidegate_policy::{Amounts, BudgetKind, Limits};
-use tidegate_store::{EndUser, Hold, Level, Refused, Scope};
+use tidegate_store::{Actor, Crossed, EndUser, Hold, Level, Refused, RefusedAct, Scope};
 use tidegate_wire::ErrorClass;
 
 use headers::put_refused;
@@ -243,6 +243,21 @@ fn to_error(gateway: &Gateway, call: &Call, refused: Refused) -> GatewayError {
                 Some(retry_after),
             )
         },
+    }
+}
+
+/// Tells the operator of soft budgets that are used up: in the log, in the metrics and in the audit log.
+pub(crate) fn tell_crossed(gateway: &Gateway, crossed: &[Crossed]) {
+    for Crossed { scope, budget } in crossed {
+        let (usd, per) = (budget.usd, budget.per.as_str());
+        tracing::warn!(%scope, %usd, per, "a soft budget is used up");
+        gateway.series.soft_budget();
+        gateway.audit(RefusedAct {
+            actor: Actor::system(),
+            act: "budget.soft".into(),
+            object: scope.to_string().into(),
+            reason: format!("the soft budget of {usd} US dollars per {per} is used up").into(),
+        });
     }
 }
 

@@ -328,7 +328,7 @@ impl StreamRelay {
         failure.conceal(&self.planned.provider);
         let error = failure.to_error();
         if let Some(settlement) = &mut self.settlement {
-            settlement.used(estimated(self.track.seen_to_the_end(), self.request_tokens));
+            settlement.likely_used(estimated(self.track.seen_to_the_end(), self.request_tokens));
             settlement.last_attempt_failed(failure.kind);
             settlement.failed(failure.kind, 200);
         }
@@ -347,7 +347,7 @@ impl StreamRelay {
         let Some(mut settlement) = self.settlement.take() else { return };
         if self.state == State::Complete {
             let seen = self.track.seen();
-            settlement.used(if seen.has_usage { seen.usage } else { estimated(seen, self.request_tokens) });
+            settle_usage(&mut settlement, seen, self.request_tokens);
             settlement.answered(seen.finish);
         }
         settlement.sent(self.ready.iter().map(Bytes::len).sum());
@@ -369,12 +369,21 @@ impl Drop for StreamRelay {
     fn drop(&mut self) {
         if let Some(settlement) = &mut self.settlement {
             let seen = self.track.seen_to_the_end();
-            settlement.used(if self.state == State::Complete && seen.has_usage {
-                seen.usage
+            if self.state == State::Complete {
+                settle_usage(settlement, seen, self.request_tokens);
             } else {
-                estimated(seen, self.request_tokens)
-            });
+                settlement.likely_used(estimated(seen, self.request_tokens));
+            }
         }
+    }
+}
+
+/// Of an answer that is complete.
+fn settle_usage(settlement: &mut Settlement, seen: Seen, request_tokens: u64) {
+    if seen.has_usage {
+        settlement.used(seen.usage);
+    } else {
+        settlement.likely_used(estimated(seen, request_tokens));
     }
 }
 

@@ -73,6 +73,7 @@ pub struct LedgerWriter {
 
 #[derive(Debug)]
 struct Handle {
+    journal_id: String,
     shared: Arc<Shared>,
     flushes: mpsc::Sender<oneshot::Sender<()>>,
     closing: watch::Sender<Option<Instant>>,
@@ -173,7 +174,8 @@ impl LedgerWriter {
         options: LedgerOptions,
     ) -> Result<Self, StoreError> {
         let files = JournalFiles::open(directory)?;
-        let durable = database.journal_position(files.id()).await?;
+        let journal_id = files.id().to_owned();
+        let durable = database.journal_position(&journal_id).await?;
         let place =
             durable.as_ref().map(|position| Place { segment: position.segment, offset: position.offset });
         let (journal, unwritten) = Journal::begin(files, place, options.journal_bytes)?;
@@ -207,12 +209,17 @@ impl LedgerWriter {
             let report = task.run().await;
             ended_sender.send_replace(Some(report));
         });
-        Ok(Self { handle: Some(Arc::new(Handle { shared, flushes, closing, ended })) })
+        Ok(Self { handle: Some(Arc::new(Handle { journal_id, shared, flushes, closing, ended })) })
     }
 
     /// A ledger that keeps nothing: there is always a seat, and what is recorded in it goes nowhere.
     pub fn disabled() -> Self {
         Self { handle: None }
+    }
+
+    /// What the journal is known by. The same after every start on this data directory, and no other process has it.
+    pub fn journal_id(&self) -> Option<&str> {
+        self.handle.as_ref().map(|handle| handle.journal_id.as_str())
     }
 
     /// Takes a place for one call. To be called when the call is admitted.

@@ -18,6 +18,7 @@ use tidegate_gateway::{Follower, Gateway, GatewayOptions};
 use tidegate_store::{KeySecret, LedgerWriter, Store};
 
 use crate::failure::Failure;
+use crate::limits::recover;
 use crate::logging;
 use crate::parts::{Parts, follow};
 use crate::reload::{Reloads, tell_notices};
@@ -163,13 +164,15 @@ impl Running {
         tell_start(address, &settings, &options);
         let background = async {
             let following = follow(follower, store.access(), Arc::clone(&gateway));
-            tokio::join!(reloads.run(Arc::clone(&gateway)), metrics.upkeep(), following)
+            let recovering = recover(gateway.limiter().clone(), store.clone());
+            tokio::join!(reloads.run(Arc::clone(&gateway)), metrics.upkeep(), following, recovering)
         };
         tokio::select! {
             ended = app.serve(listener, options, shutdown) => ended.map_err(anyhow::Error::from)?,
             () = stop_at_once.second() => return Err(anyhow::anyhow!("stopped at once, calls in flight were cut off").into()),
             _never = background => {}
         }
+        gateway.limiter().flush().await;
         let closed = ledger.close(LEDGER_CLOSE).await;
         store.close().await;
         if !closed.is_complete() {
