@@ -26,7 +26,9 @@ pub(crate) async fn limiter(
     if let Ok(ended) = tokio::time::timeout(WAIT_FOR_JOURNAL, ledger.flush()).await {
         ended.map_err(anyhow::Error::from)?;
     } else {
-        tracing::warn!("calls of an earlier process still wait in the journal; what they spent is not counted yet");
+        tracing::warn!(
+            "calls of an earlier process still wait in the journal; what they spent is not counted yet"
+        );
     }
     if let Some(shared) = &settings.shared {
         let options = shared_options(shared, store, ledger);
@@ -61,7 +63,9 @@ pub(crate) async fn recover(limiter: Limiter, store: Store) {
                         used.insert(id, amounts_of(&entry));
                     }
                     Ok(None) => {}
-                    Err(error) => tracing::warn!(%error, call = %id, "a call of before the start was not found"),
+                    Err(error) => {
+                        tracing::warn!(%error, call = %id, "a call of before the start was not found")
+                    }
                 }
             }
             used

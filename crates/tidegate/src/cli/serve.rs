@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::json;
 use tidegate_api::serve::{ServeOptions, raise_open_file_limit};
 use tidegate_api::{App, Metrics};
@@ -203,7 +204,10 @@ fn tell_first_key(key: &KeySecret) {
         )
     } else {
         let message = "the first administrator's key, for /admin/v1; it is shown this once";
-        format!("{}\n", json!({"level": "INFO", "fields": {"message": message, "key": key.expose()}}))
+        format!(
+            "{}\n",
+            json!({"timestamp": Timestamp::now(), "level": "INFO", "message": message, "key": key.expose()})
+        )
     };
     // Where standard error is closed, another one can be made with `tidegate keys create --role owner`.
     let _ = stderr.write_all(text.as_bytes());
