@@ -44,9 +44,10 @@ const IMPURE: [&str; 13] = [
 ];
 
 /// Crates of others that are the business of some crates alone.
-const RESERVED: [(&str, &[&str]); 10] = [
+const RESERVED: [(&str, &[&str]); 11] = [
     ("axum", &["api"]),
     ("sqlx", &["store"]),
+    ("fred", &["store"]),
     ("metrics-exporter-prometheus", &["api"]),
     ("clap", &["tidegate", "bench"]),
     ("notify", &["tidegate"]),

@@ -106,7 +106,10 @@ impl Window {
 
     /// How long until all of it is forgotten, when nothing else happens.
     pub(super) fn until_empty(&self, now: Moment) -> Duration {
-        self.slices.back().map_or(Duration::ZERO, |newest| self.gone_at(newest.index).saturating_sub(now))
+        match self.slices.back() {
+            Some(newest) if self.sum > 0 => self.gone_at(newest.index).saturating_sub(now),
+            _ => Duration::ZERO,
+        }
     }
 
     /// Whether there is nothing in it any more.

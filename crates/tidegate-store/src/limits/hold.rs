@@ -5,6 +5,7 @@ use std::mem;
 use tidegate_policy::{Amounts, Room};
 
 use super::answers::Crossed;
+use super::limiter::not_negative;
 use super::local::LocalHold;
 use super::shared::{OutageHold, SharedHold};
 
@@ -44,7 +45,7 @@ impl Hold {
 
     /// Replaces what was reserved by what was really used. Never waits and never fails.
     pub fn settle(mut self, actual: Amounts) {
-        self.end(Some(actual));
+        self.end(Some(not_negative(actual)));
     }
 
     /// What is left for others, for the headers of the answer.

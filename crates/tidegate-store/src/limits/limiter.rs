@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tidegate_catalog::NanoDollars;
 use tidegate_policy::{Amounts, Limits};
 
 use super::answers::{LevelUsage, Refused};
@@ -51,6 +52,7 @@ impl Limiter {
         levels: &[Level],
         amounts: Amounts,
     ) -> Option<Result<Hold, Refused>> {
+        let amounts = not_negative(amounts);
         match &self.0 {
             Counting::Local(local) => local.try_reserve(levels, amounts),
             Counting::Shared(shared) => shared.try_reserve(levels, amounts),
@@ -59,6 +61,7 @@ impl Limiter {
 
     /// Takes room for a call on all levels or on none. A future that is dropped takes nothing.
     pub async fn reserve(&self, call: CallId, levels: &[Level], amounts: Amounts) -> Result<Hold, Refused> {
+        let amounts = not_negative(amounts);
         match &self.0 {
             Counting::Local(local) => local.reserve(levels, amounts).await,
             Counting::Shared(shared) => shared.reserve(call, levels, amounts).await,
@@ -96,4 +99,9 @@ impl Limiter {
             Counting::Shared(shared) => shared.flush().await,
         }
     }
+}
+
+/// A negative cost would give budget to others.
+pub(super) fn not_negative(amounts: Amounts) -> Amounts {
+    Amounts { cost: amounts.cost.max(NanoDollars::ZERO), ..amounts }
 }

@@ -12,6 +12,8 @@ mod link;
 mod options;
 mod outage;
 mod question;
+#[cfg(test)]
+mod script_tests;
 
 pub(super) use client::{Shared, SharedHold};
 pub use options::{SharedError, SharedOptions, Unreachable};
