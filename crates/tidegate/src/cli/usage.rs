@@ -50,8 +50,9 @@ pub(crate) struct Options {
     /// Before then
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<Timestamp>,
-    #[command(flatten)]
-    filter: Filter,
+    /// Only calls of which this is so: team=ID, model=NAME, tag:NAME=VALUE, …; several times for more
+    #[arg(long, value_name = "WHAT=VALUE", value_parser = only)]
+    only: Vec<Only>,
     /// cost, calls, tokens or name [default: the latest first, then the dearest]
     #[arg(long, value_name = "WHAT", value_parser = order)]
     order: Option<UsageOrder>,
@@ -68,51 +69,17 @@ pub(crate) struct Options {
     place: Place,
 }
 
-/// Which calls count.
-#[derive(Debug, Args)]
-struct Filter {
-    /// Only calls of this organisation
-    #[arg(long, value_name = "ID")]
-    organization: Option<String>,
-    /// Only calls of this team
-    #[arg(long, value_name = "ID")]
-    team: Option<String>,
-    /// Only calls with this key
-    #[arg(long, value_name = "ID")]
-    key: Option<String>,
-    /// Only calls for this end user
-    #[arg(long, value_name = "NAME")]
-    end_user: Option<String>,
-    /// Only calls that asked for this model
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
-    /// Only calls that this provider answered, or failed last
-    #[arg(long, value_name = "NAME")]
-    provider: Option<String>,
-    /// Only calls with this tag
-    #[arg(long, value_name = "NAME=VALUE", value_parser = tag)]
-    tag: Option<(Text, Text)>,
-    /// Only calls that ended so: answered, refused, cancelled, or a kind of failure
-    #[arg(long, value_name = "WORD")]
-    outcome: Option<String>,
+/// One condition of which calls count.
+#[derive(Debug, Clone, PartialEq)]
+struct Only {
+    what: GroupBy,
+    value: Text,
 }
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let filter = &options.filter;
-    let text = |text: &Option<String>| text.clone().map(Text::from);
     let query = UsageQuery {
         group_by: options.by.clone(),
-        filter: UsageFilter {
-            organization: text(&filter.organization),
-            team: text(&filter.team),
-            key: text(&filter.key),
-            end_user: text(&filter.end_user),
-            model: text(&filter.model),
-            provider: text(&filter.provider),
-            tag: filter.tag.clone(),
-            outcome: text(&filter.outcome),
-            ..UsageFilter::default()
-        },
+        filter: filter(&options.only),
         since: options.since,
         until: options.until,
         order: options.order.unwrap_or_default(),
@@ -148,9 +115,43 @@ fn order(text: &str) -> Result<UsageOrder, String> {
     found.ok_or_else(|| format!("one of {}", ORDERS.map(|(word, _)| word).join(", ")))
 }
 
-fn tag(text: &str) -> Result<(Text, Text), String> {
-    let (name, value) = text.split_once('=').ok_or("write it as name=value")?;
-    Ok((Text::from(name.to_owned()), Text::from(value.to_owned())))
+fn only(text: &str) -> Result<Only, String> {
+    let (what, value) = text.split_once('=').ok_or("write it as what=value: team=team_1, tag:app=search")?;
+    let what = group(what)?;
+    match what {
+        GroupBy::All | GroupBy::Hour | GroupBy::Day => {
+            Err("for times there are --since and --until".to_owned())
+        }
+        GroupBy::Target if !value.contains('/') => {
+            Err("a target is written provider/upstream-model".to_owned())
+        }
+        what => Ok(Only { what, value: Text::from(value.to_owned()) }),
+    }
+}
+
+fn filter(conditions: &[Only]) -> UsageFilter {
+    let mut filter = UsageFilter::default();
+    for Only { what, value } in conditions {
+        let value = value.clone();
+        match what {
+            GroupBy::Organization => filter.organization = Some(value),
+            GroupBy::Team => filter.team = Some(value),
+            GroupBy::Key => filter.key = Some(value),
+            GroupBy::EndUser => filter.end_user = Some(value),
+            GroupBy::Model => filter.model = Some(value),
+            GroupBy::Provider => filter.provider = Some(value),
+            GroupBy::Outcome => filter.outcome = Some(value),
+            GroupBy::Tag(name) => filter.tag = Some((name.clone(), value)),
+            GroupBy::Target => {
+                let (provider, model) = value.split_once('/').unwrap_or((&value, ""));
+                filter.provider = Some(Text::from(provider.to_owned()));
+                filter.upstream_model = Some(Text::from(model.to_owned()));
+            }
+            // Refused when they were read.
+            GroupBy::All | GroupBy::Hour | GroupBy::Day => {}
+        }
+    }
+    filter
 }
 
 /// What a group is called in JSON and CSV.
@@ -326,5 +327,11 @@ mod tests {
         assert!(matches!(group("tag:team"), Ok(GroupBy::Tag(name)) if name == "team"));
         assert_eq!(group("providr"), Err("did you mean `provider`?".to_owned()));
         assert!(group("tag:").is_err());
+        assert!(only("hour=3").is_err() && only("team").is_err() && only("target=fast").is_err());
+        let conditions =
+            ["tag:app=a=b", "target=openai/gpt-5/x"].map(|text| only(text).expect("a condition"));
+        let filter = filter(&conditions);
+        assert_eq!(filter.tag, Some(("app".into(), "a=b".into())));
+        assert_eq!((filter.provider, filter.upstream_model), (Some("openai".into()), Some("gpt-5/x".into())));
     }
 }
