@@ -8,12 +8,14 @@ use tidegate_catalog::Catalog;
 use tidegate_config::{Secret, Settings};
 use tidegate_policy::{RetryBudget, is_retry_allowed};
 use tidegate_store::{AuditWriter, LedgerStatus, LedgerWriter, Limiter, RefusedAct};
+use tokio::sync::mpsc;
 
 use crate::admit::{Principal, allows_target};
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::error::GatewayError;
 use crate::jwt::JwtVerifier;
+use crate::keep::SpokenCall;
 use crate::plan::names;
 use crate::provider::ProviderError;
 use crate::series::GatewaySeries;
@@ -34,6 +36,8 @@ pub struct GatewayOptions {
     pub limiter: Limiter,
     /// Where refusals of permission are recorded.
     pub audit: Option<AuditWriter>,
+    /// Where calls go whose bodies are to be kept.
+    pub spoken: Option<mpsc::Sender<SpokenCall>>,
     /// The providers' credentials that are kept in the store.
     pub credentials: Vec<StoredCredential>,
 }
@@ -58,6 +62,7 @@ pub struct Gateway {
     directory: Arc<Directory>,
     limiter: Limiter,
     audit: Option<AuditWriter>,
+    spoken: Option<mpsc::Sender<SpokenCall>>,
     /// Taken to build each snapshot; whoever changes them builds one.
     credentials: Mutex<Vec<StoredCredential>>,
     pub(crate) clock: Clock,
@@ -86,6 +91,7 @@ impl Gateway {
             directory: options.directory,
             limiter: options.limiter,
             audit: options.audit,
+            spoken: options.spoken,
             credentials: Mutex::new(options.credentials),
             clock: Clock::new(),
             series: GatewaySeries::new(),
@@ -180,6 +186,13 @@ impl Gateway {
     /// What verifies tokens.
     pub(crate) fn jwt(&self) -> Arc<JwtVerifier> {
         Arc::clone(&self.snapshot.load().jwt)
+    }
+
+    /// Hands over what was said in a call. When more comes than can be kept, it is left out and counted: no call waits.
+    pub(crate) fn keep(&self, spoken: SpokenCall) {
+        if self.spoken.as_ref().is_some_and(|spoken_calls| spoken_calls.try_send(spoken).is_err()) {
+            self.series.bodies_left_out();
+        }
     }
 
     /// Somebody was refused a permission.

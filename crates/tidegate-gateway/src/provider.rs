@@ -46,6 +46,9 @@ pub enum ProviderError {
         /// Which.
         what: String,
     },
+    /// Bodies cannot be kept as the configuration wants.
+    #[error("`ledger.bodies` cannot be used")]
+    Bodies(#[from] crate::keep::KeepError),
     /// The catalog does not know its kind.
     #[error("provider `{provider}`: the kind `{kind}` is not in the catalog")]
     Kind {

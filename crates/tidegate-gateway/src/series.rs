@@ -115,6 +115,7 @@ pub(crate) struct GatewaySeries {
     overhead: Histogram,
     refused: Counter,
     soft_budgets: Counter,
+    bodies_left_out: Counter,
     not_admitted: [OnceLock<Counter>; RefusalReason::ALL.len()],
 }
 
@@ -123,6 +124,7 @@ impl GatewaySeries {
         Self {
             overhead: metrics::histogram!("tidegate_overhead_seconds"),
             refused: metrics::counter!("tidegate_calls_refused_total"),
+            bodies_left_out: metrics::counter!("tidegate_bodies_left_out_total"),
             soft_budgets: metrics::counter!("tidegate_soft_budgets_crossed_total"),
             not_admitted: Default::default(),
         }
@@ -141,6 +143,11 @@ impl GatewaySeries {
                 .get_or_init(|| metrics::counter!("tidegate_refusals_total", "reason" => reason.as_str()))
                 .increment(1);
         }
+    }
+
+    /// What was said in a call could not be kept.
+    pub(crate) fn bodies_left_out(&self) {
+        self.bodies_left_out.increment(1);
     }
 
     /// A soft budget is used up.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tidegate_catalog::{NanoDollars, ServiceTier, cost};
 use tidegate_policy::Amounts;
 use tidegate_store::{Attempt, Hold, LedgerEntry, NoSeat, Outcome, Seat, Text};
@@ -16,7 +17,9 @@ use crate::accept::Call;
 use crate::error::GatewayError;
 use crate::gateway::{Gateway, InFlight};
 use crate::hold::with_margin;
+use crate::keep::Gathering;
 use crate::provider::Target;
+use crate::snapshot::Snapshot;
 
 /// When to come back after the ledger was full: it writes in batches several times a second.
 const LEDGER_FULL_RETRY: Duration = Duration::from_secs(1);
@@ -27,6 +30,8 @@ pub struct Settlement {
     seat: Option<Seat>,
     entry: LedgerEntry,
     hold: Option<Hold>,
+    /// What was said, where the configuration wants it kept.
+    gathering: Option<Gathering>,
     /// What the team adds to the cost where it is charged.
     margin_millionths: i32,
     at: Instant,
@@ -47,7 +52,11 @@ impl std::fmt::Debug for Settlement {
 
 impl Settlement {
     /// Takes a place in the ledger for a call: from here on it is settled exactly once, whatever happens.
-    pub(crate) fn open(gateway: &Arc<Gateway>, call: &Call) -> Result<Self, GatewayError> {
+    pub(crate) fn open(
+        gateway: &Arc<Gateway>,
+        snapshot: &Snapshot,
+        call: &Call,
+    ) -> Result<Self, GatewayError> {
         let seat = gateway.ledger().reserve().map_err(|no_seat| {
             let message = match no_seat {
                 NoSeat::Full => {
@@ -63,6 +72,7 @@ impl Settlement {
             seat: Some(seat),
             entry: entry_of(call),
             hold: None,
+            gathering: Gathering::begin(&snapshot.keeper, call.dialect, call.body()),
             margin_millionths: call.principal.margin_millionths(),
             at: call.at,
             target: None,
@@ -146,6 +156,21 @@ impl Settlement {
         }
     }
 
+    /// The whole answer, or the error in its place.
+    pub(crate) fn said(&mut self, answer: impl FnOnce() -> Bytes) {
+        if let Some(gathering) = &mut self.gathering {
+            gathering.whole(answer());
+        }
+    }
+
+    /// A piece of a streamed answer went out.
+    pub(crate) fn sent_piece(&mut self, piece: &[u8]) {
+        self.sent(piece.len());
+        if let Some(gathering) = &mut self.gathering {
+            gathering.piece(piece);
+        }
+    }
+
     /// So many bytes of the answer went out.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.entry.bytes_out = self.entry.bytes_out.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
@@ -218,6 +243,10 @@ impl Drop for Settlement {
             });
         }
         let Some(seat) = self.seat.take() else { return };
+        let has_failed = self.entry.outcome != Outcome::Answered;
+        if let Some(spoken) = self.gathering.take().and_then(|it| it.end(self.entry.id, has_failed)) {
+            self.gateway.keep(spoken);
+        }
         match &self.target {
             Some(target) => {
                 target.series.call(self.entry.outcome, duration, self.first_token);

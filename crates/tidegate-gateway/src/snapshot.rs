@@ -9,6 +9,7 @@ use tidegate_config::{Key, KeySource, Settings};
 
 use crate::gateway::StoredCredential;
 use crate::jwt::JwtVerifier;
+use crate::keep::BodyKeeper;
 use crate::provider::{Provider, ProviderError};
 
 /// The configuration in force, made ready.
@@ -16,6 +17,8 @@ use crate::provider::{Provider, ProviderError};
 pub(crate) struct Snapshot {
     pub(crate) settings: Arc<Settings>,
     pub(crate) catalog: &'static Catalog,
+    /// Makes bodies fit to be kept.
+    pub(crate) keeper: Arc<BodyKeeper>,
     /// What verifies tokens.
     pub(crate) jwt: Arc<JwtVerifier>,
     providers: HashMap<Arc<str>, Arc<Provider>>,
@@ -45,7 +48,8 @@ impl Snapshot {
             Some(before) => Arc::clone(&before.jwt),
             None => Arc::new(JwtVerifier::new(&settings.jwt)),
         };
-        Ok(Self { settings, catalog, jwt, providers, in_order })
+        let keeper = Arc::new(BodyKeeper::new(&settings.ledger.bodies)?);
+        Ok(Self { settings, catalog, keeper, jwt, providers, in_order })
     }
 
     pub(crate) fn provider(&self, name: &str) -> Option<&Arc<Provider>> {

@@ -62,12 +62,13 @@ pub async fn walk(
     // Who asks was settled before the body was read; now it is known what for.
     permit(gateway, &call)?;
 
-    // Before anything that costs money: from here on the call has a place in the ledger, and is settled when the
-    // settlement is dropped, wherever that is.
-    let mut settlement = Settlement::open(gateway, &call)?;
-
     // The configuration of the moment; a reload does not change the rules of a call that is under way.
     let snapshot = gateway.snapshot();
+
+    // Before anything that costs money: from here on the call has a place in the ledger, and is settled when the
+    // settlement is dropped, wherever that is.
+    let mut settlement = Settlement::open(gateway, &snapshot, &call)?;
+
     let mut plan = plan(&snapshot, &call).inspect_err(|error| settlement.refused(error.status))?;
     if plan.targets.is_empty() {
         settlement.withdraw();
@@ -98,6 +99,7 @@ pub async fn walk(
                     Some(kind) => settlement.failed(kind, error.status),
                     None => settlement.refused(error.status),
                 }
+                settlement.said(|| error.message.clone().into());
                 return Err(Refusal { attempts: settlement.attempts(), error, headers });
             }
         };
@@ -116,6 +118,7 @@ pub async fn walk(
                 put(&mut headers, "x-tidegate-cost", &cost.to_string());
             }
             settlement.sent(whole.body.len());
+            settlement.said(|| whole.body.clone());
             settlement.answered(whole.finish);
             Answer { headers, is_event_stream: false, body: AnswerBody::whole(whole.body) }
         }

@@ -51,6 +51,7 @@ impl TestGateway {
             directory: follower.directory(),
             limiter: Limiter::local(LocalOptions::default()),
             audit: Some(AuditWriter::start(store.access())),
+            spoken: None,
             credentials: Vec::new(),
         };
         let gateway = Arc::new(Gateway::new(options).expect("the configuration can be used"));

@@ -64,7 +64,7 @@ pub(crate) async fn recover(limiter: Limiter, store: Store) {
                     }
                     Ok(None) => {}
                     Err(error) => {
-                        tracing::warn!(%error, call = %id, "a call of before the start was not found")
+                        tracing::warn!(%error, call = %id, "a call of before the start was not found");
                     }
                 }
             }

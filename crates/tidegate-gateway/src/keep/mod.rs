@@ -2,9 +2,11 @@
 //!
 //! | module | for |
 //! |---|---|
+//! | `gathering` | the bodies of one call, while it is under way and when it has ended |
 //! | `rules` | finding what must not be kept: built-in rules, and the user's own expressions |
 //! | `text` | a body as text: strings taken out of their JSON escapes and put back, cut where it becomes too long |
 
+mod gathering;
 mod rules;
 mod text;
 
@@ -12,6 +14,8 @@ use tidegate_config::{Bodies, KeepBodies};
 
 use rules::Rules;
 
+pub(crate) use gathering::Gathering;
+pub use gathering::SpokenCall;
 pub use rules::KeepError;
 
 /// How far beyond its end a kept body is looked at, so that what is cut in half there is still recognised.

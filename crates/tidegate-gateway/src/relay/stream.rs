@@ -176,7 +176,7 @@ impl StreamRelay {
             }
             if let Some(bytes) = self.ready.pop_front() {
                 if let Some(settlement) = &mut self.settlement {
-                    settlement.sent(bytes.len());
+                    settlement.sent_piece(&bytes);
                 }
                 return Poll::Ready(Some(bytes));
             }
@@ -350,7 +350,7 @@ impl StreamRelay {
             settle_usage(&mut settlement, seen, self.request_tokens);
             settlement.answered(seen.finish);
         }
-        settlement.sent(self.ready.iter().map(Bytes::len).sum());
+        self.ready.iter().for_each(|piece| settlement.sent_piece(piece));
     }
 
     fn end(&mut self) {

@@ -124,6 +124,7 @@ impl Running {
             directory: follower.directory(),
             limiter,
             audit: Some(audit),
+            spoken: None,
             credentials,
         })?);
         let app = App::new(Arc::clone(&gateway), metrics.clone());
