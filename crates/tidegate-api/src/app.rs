@@ -8,6 +8,7 @@ use hyper_util::service::TowerToHyperService;
 use tidegate_gateway::Gateway;
 use tidegate_gateway::upstream::UpstreamClient;
 
+use crate::admin::{self, Administration, routes::ADMIN_ROUTES};
 use crate::metrics::Metrics;
 use crate::routes::{Method, ROUTES, Target};
 use crate::serve::{ServeError, ServeOptions};
@@ -18,6 +19,7 @@ use crate::{error, health, inference, metrics, models, serve};
 pub struct App {
     gateway: Arc<Gateway>,
     metrics: Metrics,
+    administration: Option<Administration>,
 }
 
 /// What one worker's routes have at hand.
@@ -25,6 +27,7 @@ pub struct App {
 pub(crate) struct Worker {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) metrics: Metrics,
+    pub(crate) administration: Option<Administration>,
     /// Connections to providers belong to the worker's own runtime.
     pub(crate) upstream: UpstreamClient,
 }
@@ -32,7 +35,13 @@ pub(crate) struct Worker {
 impl App {
     /// An API in front of this gateway.
     pub fn new(gateway: Arc<Gateway>, metrics: Metrics) -> Self {
-        Self { gateway, metrics }
+        Self { gateway, metrics, administration: None }
+    }
+
+    /// The same with `/admin/v1`.
+    #[must_use]
+    pub fn with_administration(self, administration: Administration) -> Self {
+        Self { administration: Some(administration), ..self }
     }
 
     /// Serves until the shutdown resolves and the calls in flight are done.
@@ -51,6 +60,7 @@ impl App {
         let worker = Worker {
             gateway: Arc::clone(&self.gateway),
             metrics: self.metrics.clone(),
+            administration: self.administration.clone(),
             upstream: UpstreamClient::new(),
         };
         let mut router = Router::new();
@@ -69,7 +79,16 @@ impl App {
                 Target::Live => on(filter, health::live),
                 Target::Ready => on(filter, health::ready),
                 Target::Metrics => on(filter, metrics::render),
+                Target::OpenApi => on(filter, admin::document),
             };
+            router = router.route(route.path, handler);
+        }
+        for route in ADMIN_ROUTES {
+            // A method without a filter is one that the table cannot have.
+            let Ok(filter) = MethodFilter::try_from(route.method.clone()) else { continue };
+            let handler = on(filter, move |state, parameters, request| {
+                admin::handle(state, parameters, request, route)
+            });
             router = router.route(route.path, handler);
         }
         router

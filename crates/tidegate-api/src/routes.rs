@@ -40,6 +40,8 @@ pub enum Target {
     Ready,
     /// Figures for Prometheus.
     Metrics,
+    /// The description of `/admin/v1`.
+    OpenApi,
 }
 
 const fn post(path: &'static str, target: Target) -> Route {
@@ -65,4 +67,6 @@ pub const ROUTES: &[Route] = &[
     get("/health/live", Target::Live),
     get("/health/ready", Target::Ready),
     get("/metrics", Target::Metrics),
+    get("/openapi.json", Target::OpenApi),
+    get("/admin/v1/openapi.json", Target::OpenApi),
 ];

@@ -85,7 +85,7 @@ fn uses_of(route: &routes::Route) -> Vec<Use> {
             let dialect = if path.starts_with("/v1beta") { Dialect::Gemini } else { Dialect::OpenAiChat };
             vec![one(path, None, dialect, Kind::Lists, "")]
         }
-        Target::Live | Target::Ready | Target::Metrics => {
+        Target::Live | Target::Ready | Target::Metrics | Target::OpenApi => {
             vec![one(path, None, Dialect::OpenAiChat, Kind::Open, "")]
         }
     }

@@ -28,7 +28,7 @@ mod yaml;
 
 pub use describe::describe;
 pub use diagnostic::{ConfigErrors, Mistake};
-pub use env::Environment;
+pub use env::{Environment, MasterKeyFileError};
 pub use file::schema;
 pub use load::{DEFAULT_FILE, MAX_FILE_BYTES, Sources, load};
 pub use secret::Secret;

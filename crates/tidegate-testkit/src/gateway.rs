@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tidegate_api::admin::Administration;
 use tidegate_api::serve::ServeOptions;
 use tidegate_api::{App, Metrics};
 use tidegate_catalog::Catalog;
@@ -12,7 +13,7 @@ use tidegate_config::{Environment, Settings, Sources};
 use tidegate_gateway::{Follower, Gateway, GatewayOptions};
 use tidegate_store::{
     Actor, AuditWriter, CallsQuery, KeyId, KeySecret, LedgerEntry, LedgerOptions, LedgerWriter, Limiter,
-    LocalOptions, NewKey, Store,
+    LocalOptions, MasterKey, NewKey, Store,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -24,6 +25,7 @@ pub struct TestGateway {
     gateway: Arc<Gateway>,
     store: Store,
     ledger: LedgerWriter,
+    audit: AuditWriter,
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
     following: JoinHandle<()>,
@@ -44,13 +46,14 @@ impl TestGateway {
         let ledger = store.ledger(ledger).await.expect("the ledger opens");
         let follower = Follower::load(store.access()).await.expect("the store tells who there is");
         let metrics = metrics();
+        let audit = AuditWriter::start(store.access());
         let options = GatewayOptions {
             settings: Arc::new(settings),
             catalog: Catalog::builtin(),
             ledger: ledger.clone(),
             directory: follower.directory(),
             limiter: Limiter::local(LocalOptions::default()),
-            audit: Some(AuditWriter::start(store.access())),
+            audit: Some(audit.clone()),
             spoken: None,
             credentials: Vec::new(),
         };
@@ -59,7 +62,9 @@ impl TestGateway {
         let listen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listen.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
-        let app = App::new(Arc::clone(&gateway), metrics);
+        let access = store.access().with_master_key(Some(master_key()));
+        let administration = Administration { store: store.clone(), access, audit: audit.clone() };
+        let app = App::new(Arc::clone(&gateway), metrics).with_administration(administration);
         let options = ServeOptions { workers: 2, drain: Duration::from_secs(5), ..ServeOptions::default() };
         let running = tokio::spawn(async move {
             let shutdown = async {
@@ -73,6 +78,7 @@ impl TestGateway {
             gateway,
             store,
             ledger,
+            audit,
             stop: Some(stop),
             running: Some(running),
             following,
@@ -114,6 +120,17 @@ impl TestGateway {
         let id = record.id.clone();
         self.gateway.directory().put_key(record);
         (id, secret)
+    }
+
+    /// Records a call that was never made.
+    pub async fn record(&self, entry: LedgerEntry) {
+        self.ledger.reserve().expect("a seat").record(entry);
+        self.ledger.flush().await.expect("the ledger writes");
+    }
+
+    /// What writes refusals into the audit log.
+    pub fn audit(&self) -> &AuditWriter {
+        &self.audit
     }
 
     /// The store.
@@ -161,6 +178,11 @@ impl TestGateway {
         self.following.abort();
         self.ledger.close(Duration::from_secs(5)).await;
     }
+}
+
+/// The master key of all gateways under test.
+fn master_key() -> MasterKey {
+    MasterKey::parse(&"5e".repeat(32)).expect("a master key")
 }
 
 fn settings(directory: &TempDir, yaml: &str) -> Settings {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tidegate_config::{Secret, Settings};
+use tidegate_config::{Environment, Secret, Settings};
 use tidegate_gateway::{Follower, Gateway, StoredCredential};
 use tidegate_store::{Access, AuditWriter, KeySecret, LedgerWriter, Limiter, Store};
 
@@ -13,6 +13,7 @@ use crate::{limits, stores};
 /// Everything that lasts or is shared.
 pub(crate) struct Parts {
     pub(crate) store: Store,
+    pub(crate) access: Access,
     pub(crate) ledger: LedgerWriter,
     pub(crate) follower: Follower,
     pub(crate) limiter: Limiter,
@@ -24,16 +25,16 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// Opens everything.
-    pub(crate) async fn open(settings: &Settings) -> Result<Self, Failure> {
+    pub(crate) async fn open(settings: &Settings, environment: &Environment) -> Result<Self, Failure> {
         let store = Store::open(stores::options(settings)?).await?;
-        let access = store.access();
+        let access = stores::access(&store, environment)?;
         let first_key = access.bootstrap().await?.map(|(_, secret)| secret);
         let ledger = stores::ledger(&store, settings).await?;
         let follower = Follower::load(access.clone()).await?;
         let limiter = limits::limiter(settings, &store, &ledger).await?;
         let credentials = credentials(&access).await?;
-        let audit = AuditWriter::start(access);
-        Ok(Self { store, ledger, follower, limiter, audit, credentials, first_key })
+        let audit = AuditWriter::start(access.clone());
+        Ok(Self { store, access, ledger, follower, limiter, audit, credentials, first_key })
     }
 }
 

@@ -1,9 +1,9 @@
 //! From the configuration to the store: where it is, and how its ledger behaves. Used by the commands that open it.
 
-use tidegate_config::{Settings, Store as Configured};
-use tidegate_store::{DatabaseUrl, LedgerOptions, LedgerWriter, Store, StoreOptions};
+use tidegate_config::{Environment, Settings, Store as Configured};
+use tidegate_store::{Access, DatabaseUrl, LedgerOptions, LedgerWriter, MasterKey, Store, StoreOptions};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 
 /// Where the store is.
 pub(crate) fn options(settings: &Settings) -> Result<StoreOptions, Failure> {
@@ -17,6 +17,20 @@ pub(crate) fn options(settings: &Settings) -> Result<StoreOptions, Failure> {
         })?),
     };
     Ok(StoreOptions { data: settings.data.clone(), database })
+}
+
+/// The administration of a store, with the master key where one is given.
+pub(crate) fn access(store: &Store, environment: &Environment) -> Result<Access, Failure> {
+    let key = environment.master_key().map_err(|error| {
+        Failure::wrong(chain(&error), "make the file readable for the user that Tidegate runs as")
+    })?;
+    let key = key.map(|text| MasterKey::parse(text.expose())).transpose().map_err(|error| {
+        Failure::wrong(
+            "TIDEGATE_MASTER_KEY, or the file that TIDEGATE_MASTER_KEY_FILE names, holds no master key",
+            error.to_string(),
+        )
+    })?;
+    Ok(store.access().with_master_key(key))
 }
 
 /// The ledger that the configuration asks for.

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use tidegate_wire::Usage;
 
-use super::Text;
+use super::{CallId, Text};
 
 /// A report is read by people: more groups than this are cut, the cheapest first.
 const DEFAULT_GROUPS: u32 = 1000;
@@ -188,6 +188,12 @@ pub struct CallsQuery {
     pub since: Option<Timestamp>,
     /// Calls that began before this moment.
     pub until: Option<Timestamp>,
+    /// Calls before this one: the last of the page before.
+    pub before: Option<CallId>,
+    /// Only those of this team.
+    pub team: Option<Text>,
+    /// Only those of this key.
+    pub key: Option<Text>,
     /// At most so many.
     pub limit: u32,
 }
@@ -195,6 +201,6 @@ pub struct CallsQuery {
 impl CallsQuery {
     /// The newest calls.
     pub fn latest(limit: u32) -> Self {
-        Self { since: None, until: None, limit }
+        Self { since: None, until: None, before: None, team: None, key: None, limit }
     }
 }

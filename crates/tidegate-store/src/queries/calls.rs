@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tidegate_wire::Usage;
 use uuid::Uuid;
 
+use super::connection::Conditions;
 use super::many::ManyRows;
 use crate::{
     database::{Database, Kind, Row, Transaction, Value, query_text},
@@ -163,15 +164,19 @@ fn text(value: &Text) -> Arc<str> {
 
 /// The newest calls first.
 pub(crate) async fn list(database: &Database, query: &CallsQuery) -> Result<Vec<LedgerEntry>, StoreError> {
-    let [from_id, until_id, from, until] = RANGE_OF_MILLISECONDS;
-    let sql = format!(
-        "SELECT {} FROM calls WHERE {from_id} $1 AND {until_id} $2 AND {from} $3 AND {until} $4 ORDER BY id DESC LIMIT $5",
-        COLUMNS.join(",")
-    );
     let from = query.since.map_or(0, Timestamp::as_millisecond);
     let until = query.until.map_or(i64::MAX, Timestamp::as_millisecond);
-    let question = query_text(sql).bind_all(id_range(from, until)).bind(query.limit);
-    let rows = database.fetch_all(question).await?;
+    let all = Conditions::of(format!("SELECT {} FROM calls WHERE TRUE", COLUMNS.join(",")));
+    let question = RANGE_OF_MILLISECONDS
+        .iter()
+        .zip(id_range(from, until))
+        .fold(all, |question, (condition, value)| question.and(condition, Some(value)))
+        .and("id <", query.before.map(CallId::uuid))
+        // The id says when as well, and PostgreSQL leaves out partitions by the time.
+        .and("started_at_ms <=", query.before.map(CallId::started_at_ms))
+        .and("team_id =", query.team.as_ref().map(Text::as_str))
+        .and("key_id =", query.key.as_ref().map(Text::as_str));
+    let rows = database.fetch_all(question.order("id DESC", query.limit)).await?;
     rows.iter().map(entry_from_row).collect()
 }
 

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
+use tidegate_api::admin::Administration;
 use tidegate_api::serve::{ServeOptions, raise_open_file_limit};
 use tidegate_api::{App, Metrics};
 use tidegate_catalog::Catalog;
@@ -27,6 +28,8 @@ use crate::signals::StopSignals;
 
 /// How long the ledger may take for its last entries once all calls have ended.
 const LEDGER_CLOSE: Duration = Duration::from_secs(5);
+/// How long the last refusals may take to get into the audit log.
+const AUDIT_CLOSE: Duration = Duration::from_secs(3);
 /// Threads for what blocks on this runtime: reading a changed configuration.
 const BLOCKING_THREADS: usize = 2;
 /// Some of the variables by which providers are found, for a user who has configured none.
@@ -82,7 +85,7 @@ pub(super) struct Running {
     app: App,
     gateway: Arc<Gateway>,
     ledger: LedgerWriter,
-    store: Store,
+    administration: Administration,
     follower: Follower,
     listener: TcpListener,
     address: SocketAddr,
@@ -106,8 +109,8 @@ impl Running {
             })?;
         let address = listener.local_addr().context("the listening socket has no address")?;
         let metrics = Metrics::install().context("the metrics could not be set up")?;
-        let parts = Parts::open(&settings).await?;
-        let Parts { store, ledger, follower, limiter, audit, credentials, first_key } = parts;
+        let parts = Parts::open(&settings, &sources.environment).await?;
+        let Parts { store, access, ledger, follower, limiter, audit, credentials, first_key } = parts;
         if !follower.directory().has_caller_keys() {
             // An address that others can reach is a mistake as long as nobody needs a key.
             load(&Sources { keys_exist: false, ..sources.clone() })?;
@@ -123,12 +126,13 @@ impl Running {
             ledger: ledger.clone(),
             directory: follower.directory(),
             limiter,
-            audit: Some(audit),
+            audit: Some(audit.clone()),
             spoken: None,
             credentials,
         })?);
-        let app = App::new(Arc::clone(&gateway), metrics.clone());
-        Ok(Self { app, gateway, ledger, store, follower, listener, address, metrics, reloads })
+        let administration = Administration { store: store.clone(), access, audit };
+        let app = App::new(Arc::clone(&gateway), metrics.clone()).with_administration(administration.clone());
+        Ok(Self { app, gateway, ledger, administration, follower, listener, address, metrics, reloads })
     }
 
     /// Where it listens.
@@ -138,7 +142,7 @@ impl Running {
 
     /// What it has recorded.
     pub(super) fn store(&self) -> Store {
-        self.store.clone()
+        self.administration.store.clone()
     }
 
     /// Where it records.
@@ -148,7 +152,9 @@ impl Running {
 
     /// Serves until the process is told to stop, lets calls in flight finish and completes the ledger.
     pub(super) async fn serve(self) -> Result<(), Failure> {
-        let Self { app, gateway, ledger, store, follower, listener, address, metrics, reloads } = self;
+        let Self { app, gateway, ledger, administration, follower, listener, address, metrics, reloads } =
+            self;
+        let Administration { store, access, audit } = administration;
         let settings = gateway.settings();
         let mut stop = StopSignals::listen()?;
         let mut stop_at_once = StopSignals::listen()?;
@@ -165,7 +171,7 @@ impl Running {
         };
         tell_start(address, &settings, &options);
         let background = async {
-            let following = follow(follower, store.access(), Arc::clone(&gateway));
+            let following = follow(follower, access, Arc::clone(&gateway));
             let recovering = recover(gateway.limiter().clone(), store.clone());
             tokio::join!(reloads.run(Arc::clone(&gateway)), metrics.upkeep(), following, recovering)
         };
@@ -175,6 +181,9 @@ impl Running {
             _never = background => {}
         }
         gateway.limiter().flush().await;
+        if tokio::time::timeout(AUDIT_CLOSE, audit.flush()).await.is_err() {
+            tracing::warn!("the last refusals could not be written to the audit log in time");
+        }
         let closed = ledger.close(LEDGER_CLOSE).await;
         store.close().await;
         if !closed.is_complete() {

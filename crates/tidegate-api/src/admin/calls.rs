@@ -1,0 +1,174 @@
+//! `/admin/v1/calls`: single calls of the ledger. A member sees those of its own team.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+use tidegate_catalog::NanoDollars;
+use tidegate_gateway::GatewayError;
+use tidegate_store::{CallId, CallsQuery, LedgerEntry, Text};
+
+use super::context::{Context, Reply};
+use super::refusal::{forbidden, not_found, of_store};
+use super::views::List;
+
+/// Calls on a page where nobody asked for a number.
+const USUAL_PAGE: u32 = 50;
+/// Calls on a page at most.
+const LARGEST_PAGE: u32 = 1_000;
+
+/// A call in the ledger.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Call")]
+pub(super) struct CallView {
+    /// The `x-request-id` that its caller got.
+    id: String,
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    started_at: Timestamp,
+    duration_us: u64,
+    time_to_first_token_us: Option<u64>,
+    organization_id: Option<String>,
+    team_id: Option<String>,
+    key_id: Option<String>,
+    end_user: Option<String>,
+    dialect: String,
+    operation: String,
+    /// The model by the name that the caller used.
+    model: Option<String>,
+    provider: Option<String>,
+    upstream_model: Option<String>,
+    streamed: bool,
+    /// answered, failed, refused or cancelled
+    outcome: String,
+    /// The kind of failure.
+    failure: Option<String>,
+    status: Option<u16>,
+    finish_reason: Option<String>,
+    input_tokens: u64,
+    cache_read_tokens: u64,
+    cache_write_tokens: u64,
+    output_tokens: u64,
+    reasoning_tokens: u64,
+    /// In US dollars; null where the price is not known.
+    cost_usd: Option<String>,
+    /// What is charged: the cost with the team's margin.
+    charge_usd: Option<String>,
+    /// Whether the provider did not tell the tokens, so that they are estimated.
+    is_estimated: bool,
+    tags: BTreeMap<String, String>,
+    attempts: Vec<AttemptView>,
+    /// What the target could not express.
+    dropped: Vec<String>,
+}
+
+/// An attempt of a call.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Attempt")]
+struct AttemptView {
+    target: String,
+    failure: Option<String>,
+    status: Option<u16>,
+    duration_us: u64,
+}
+
+pub(super) async fn list(context: Context) -> Result<Reply, GatewayError> {
+    let query = &context.query;
+    let limit =
+        query.parsed::<u32>("limit")?.filter(|limit| *limit > 0).unwrap_or(USUAL_PAGE).min(LARGEST_PAGE);
+    let mut team = query.get("team_id").map(text);
+    if let Some(own) = context.caller.confined_to() {
+        if team.as_ref().is_some_and(|team| team != own.as_str()) {
+            return Err(forbidden("A member sees the calls of its own team only. Leave `team_id` out."));
+        }
+        team = Some(text(own.as_str()));
+    }
+    let calls = CallsQuery {
+        since: query.parsed("since")?,
+        until: query.parsed("until")?,
+        before: query.parsed::<CallId>("after")?,
+        team,
+        key: query.get("key_id").map(text),
+        limit: limit + 1,
+    };
+    let mut found = context.administration.store.calls(&calls).await.map_err(|error| of_store(&error))?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| has_more).map(|last| last.id.to_string());
+    Reply::json(&List { data: found.into_iter().map(CallView::from).collect(), next })
+}
+
+pub(super) async fn get(context: Context) -> Result<Reply, GatewayError> {
+    let id = context.parameters.get("id");
+    let missing = || not_found("call", id);
+    let parsed: CallId = id.parse().map_err(|_error| missing())?;
+    let found = context.administration.store.call(parsed).await.map_err(|error| of_store(&error))?;
+    let call = found.ok_or_else(missing)?;
+    if let Some(own) = context.caller.confined_to()
+        && call.team_id.as_deref() != Some(own.as_str())
+    {
+        return Err(missing());
+    }
+    Reply::json(&CallView::from(call))
+}
+
+fn text(word: &str) -> Text {
+    Text::from(word.to_owned())
+}
+
+fn dollars(nano: u64) -> String {
+    NanoDollars(i64::try_from(nano).unwrap_or(i64::MAX)).to_string()
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is mapped over options of an entry that is taken apart")]
+fn word(text: Text) -> String {
+    text.as_str().to_owned()
+}
+
+impl From<LedgerEntry> for CallView {
+    fn from(it: LedgerEntry) -> Self {
+        Self {
+            id: it.id.to_string(),
+            started_at: it.id.started_at(),
+            duration_us: it.duration_us,
+            time_to_first_token_us: it.time_to_first_token_us,
+            organization_id: it.organization_id.map(word),
+            team_id: it.team_id.map(word),
+            key_id: it.key_id.map(word),
+            end_user: it.end_user.map(word),
+            dialect: word(it.dialect),
+            operation: word(it.operation),
+            model: it.model.map(word),
+            provider: it.provider.map(word),
+            upstream_model: it.upstream_model.map(word),
+            streamed: it.streamed,
+            outcome: it.outcome.as_str().to_owned(),
+            failure: it.failure.map(word),
+            status: it.status,
+            finish_reason: it.finish_reason.map(word),
+            input_tokens: it.usage.input,
+            cache_read_tokens: it.usage.cache_read,
+            cache_write_tokens: it.usage.cache_write_5m.saturating_add(it.usage.cache_write_1h),
+            output_tokens: it.usage.output,
+            reasoning_tokens: it.usage.reasoning,
+            cost_usd: it.cost_nanodollars.map(dollars),
+            charge_usd: it.charge_nanodollars.map(dollars),
+            is_estimated: it.is_estimated,
+            tags: it.tags.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            attempts: it.attempts.into_iter().map(AttemptView::from).collect(),
+            dropped: it.dropped.into_iter().map(word).collect(),
+        }
+    }
+}
+
+impl From<tidegate_store::Attempt> for AttemptView {
+    fn from(it: tidegate_store::Attempt) -> Self {
+        Self {
+            target: word(it.target),
+            failure: it.failure.map(word),
+            status: it.status,
+            duration_us: it.duration_us,
+        }
+    }
+}

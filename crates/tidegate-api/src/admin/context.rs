@@ -1,0 +1,172 @@
+//! What the handlers of `/admin/v1` have at hand: the store, who asks, and what was sent.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tidegate_gateway::GatewayError;
+use tidegate_store::{Access, Actor, AuditWriter, Store};
+
+use super::caller::Administrator;
+use super::refusal;
+
+/// What administration works on. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Administration {
+    /// The ledger and its reports.
+    pub store: Store,
+    /// Everything else.
+    pub access: Access,
+    /// What writes down refusals.
+    pub audit: AuditWriter,
+}
+
+/// One administrative request, let in.
+pub(crate) struct Context {
+    pub(crate) administration: Administration,
+    pub(crate) caller: Administrator,
+    pub(crate) parameters: Parameters,
+    pub(crate) query: Query,
+    pub(crate) body: Bytes,
+}
+
+/// The parameters in the path.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Parameters(pub(crate) Vec<(String, String)>);
+
+/// What stands behind the `?`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+/// An answer that a handler gives.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    status: StatusCode,
+    content_type: &'static str,
+    body: Vec<u8>,
+}
+
+impl Context {
+    pub(crate) fn access(&self) -> &Access {
+        &self.administration.access
+    }
+
+    pub(crate) fn actor(&self) -> &Actor {
+        &self.caller.actor
+    }
+
+    /// The body as what it should be.
+    pub(crate) fn body<T: DeserializeOwned>(&self) -> Result<T, GatewayError> {
+        // Everything may be left out of some requests, the braces too.
+        let body = if self.body.trim_ascii().is_empty() { b"{}" } else { &*self.body };
+        serde_json::from_slice(body).map_err(|error| refusal::wrong_body(&error))
+    }
+}
+
+impl Parameters {
+    /// A parameter that the path has.
+    pub(crate) fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+}
+
+impl Query {
+    /// Reads it. A parameter that the route does not know is refused, with the closest one.
+    pub(crate) fn read(text: &str, known: &[(&str, &str)]) -> Result<Self, GatewayError> {
+        let mut pairs = Vec::new();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (name, value) = (decode(name)?, decode(value)?);
+            if !known.iter().any(|(known, _)| *known == name) {
+                return Err(refusal::unknown_parameter(&name, known));
+            }
+            pairs.push((name, value));
+        }
+        Ok(Self(pairs))
+    }
+
+    /// A parameter, where it is given. An empty one is not.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// A parameter as what it should be.
+    pub(crate) fn parsed<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, GatewayError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        text.parse()
+            .map(Some)
+            .map_err(|error| refusal::invalid(name, &format!("`{}`: {error}", shorten(text))))
+    }
+}
+
+fn decode(text: &str) -> Result<String, GatewayError> {
+    let spaced = text.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8();
+    decoded.map(Into::into).map_err(|_error| GatewayError::bad_request("The query is not valid UTF-8."))
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
+impl Reply {
+    pub(crate) fn json(value: &impl Serialize) -> Result<Self, GatewayError> {
+        Self::with_status(StatusCode::OK, value)
+    }
+
+    /// Something was made.
+    pub(crate) fn created(value: &impl Serialize) -> Result<Self, GatewayError> {
+        Self::with_status(StatusCode::CREATED, value)
+    }
+
+    /// It is done, and there is nothing to say.
+    pub(crate) fn done() -> Self {
+        Self { status: StatusCode::NO_CONTENT, content_type: "", body: Vec::new() }
+    }
+
+    pub(crate) fn csv(text: String) -> Self {
+        Self { status: StatusCode::OK, content_type: "text/csv; charset=utf-8", body: text.into_bytes() }
+    }
+
+    fn with_status(status: StatusCode, value: &impl Serialize) -> Result<Self, GatewayError> {
+        let body = serde_json::to_vec(value)
+            .map_err(|error| GatewayError::internal(format!("The answer could not be written: {error}")))?;
+        Ok(Self { status, content_type: "application/json", body })
+    }
+
+    pub(crate) fn into_response(self) -> Response {
+        let mut response = Response::new(Body::from(self.body));
+        *response.status_mut() = self.status;
+        if !self.content_type.is_empty() {
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        }
+        // Secrets that are shown once, and what changes from one moment to the next.
+        response.headers_mut().insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_decoded_and_what_is_not_known_is_refused_with_what_was_meant() {
+        let known = [("team_id", ""), ("name", "")];
+        let query = Query::read("team_id=team_1&name=a+b%26c&", &known).unwrap();
+        assert_eq!((query.get("team_id"), query.get("name")), (Some("team_1"), Some("a b&c")));
+        assert_eq!(Query::read("name=", &known).unwrap().get("name"), None);
+        let error = Query::read("teamid=1", &known).unwrap_err();
+        assert!(error.message.contains("`team_id`"), "{error}");
+        assert!(Query::read("name=%ff", &known).is_err());
+        assert!(query.parsed::<u32>("name").is_err());
+    }
+}

@@ -1,0 +1,36 @@
+//! `/admin/v1/teams`.
+
+use tidegate_gateway::GatewayError;
+use tidegate_store::{OrganizationId, TeamId};
+
+use super::context::{Context, Reply};
+use super::refusal::{not_found, of_access, of_store};
+use super::requests::{CreateTeam, UpdateTeam};
+use super::views::{List, TeamView};
+
+pub(super) async fn list(context: Context) -> Result<Reply, GatewayError> {
+    let organization = context.query.get("organization_id").map(OrganizationId::from);
+    let after = context.query.get("after").map(TeamId::from);
+    let limit = context.query.parsed("limit")?.unwrap_or(0);
+    let page = context.access().teams(organization.as_ref(), after.as_ref(), limit).await;
+    Reply::json(&List::of(page.map_err(|error| of_store(&error))?, TeamView::from))
+}
+
+pub(super) async fn create(context: Context) -> Result<Reply, GatewayError> {
+    let new = context.body::<CreateTeam>()?.try_into()?;
+    let made = context.access().create_team(new, context.actor()).await.map_err(of_access)?;
+    Reply::created(&TeamView::from(made))
+}
+
+pub(super) async fn get(context: Context) -> Result<Reply, GatewayError> {
+    let id = context.parameters.get("id");
+    let found = context.access().team(&id.into()).await.map_err(|error| of_store(&error))?;
+    Reply::json(&TeamView::from(found.ok_or_else(|| not_found("team", id))?))
+}
+
+pub(super) async fn update(context: Context) -> Result<Reply, GatewayError> {
+    let id = context.parameters.get("id").into();
+    let update = context.body::<UpdateTeam>()?.try_into()?;
+    let done = context.access().update_team(&id, update, context.actor()).await;
+    Reply::json(&TeamView::from(done.map_err(of_access)?))
+}

@@ -1,0 +1,250 @@
+//! `/admin/v1/usage`: sums over the ledger, as JSON or CSV. A member sees those of its own team.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tidegate_catalog::NanoDollars;
+use tidegate_gateway::GatewayError;
+use tidegate_store::{GroupBy, Text, UsageFilter, UsageOrder, UsageQuery, UsageRow};
+
+use super::context::{Context, Query, Reply};
+use super::refusal::{forbidden, invalid, of_store};
+
+/// Rows of a report at most.
+const MOST_ROWS: u32 = 10_000;
+/// Each combination is a row: with more dimensions a report is the list of calls.
+const MOST_GROUPS: usize = 4;
+
+/// The words for `group_by` that stand for themselves.
+const GROUPS: [(&str, GroupBy); 11] = [
+    ("all", GroupBy::All),
+    ("organization", GroupBy::Organization),
+    ("team", GroupBy::Team),
+    ("key", GroupBy::Key),
+    ("end_user", GroupBy::EndUser),
+    ("model", GroupBy::Model),
+    ("target", GroupBy::Target),
+    ("provider", GroupBy::Provider),
+    ("outcome", GroupBy::Outcome),
+    ("hour", GroupBy::Hour),
+    ("day", GroupBy::Day),
+];
+
+/// The words for `order`.
+const ORDERS: [(&str, UsageOrder); 4] = [
+    ("cost", UsageOrder::Cost),
+    ("calls", UsageOrder::Calls),
+    ("tokens", UsageOrder::Tokens),
+    ("name", UsageOrder::Name),
+];
+
+/// What may stand behind the `?`.
+pub(super) const QUERY: [(&str, &str); 15] = [
+    (
+        "group_by",
+        "One or several of organization, team, key, end_user, model, target, provider, outcome, hour, day, tag:NAME, all; \
+         model, when left out",
+    ),
+    ("since", "Calls from this moment on: 2026-01-31T12:00:00Z"),
+    ("until", "Calls before this moment"),
+    ("organization_id", "Only calls of this organization"),
+    ("team_id", "Only calls of this team"),
+    ("key_id", "Only calls of this key"),
+    ("end_user", "Only calls of this end user"),
+    ("model", "Only calls of this model, by the name that callers used"),
+    ("provider", "Only calls of this provider"),
+    ("upstream_model", "Only calls of this model, by the provider's name"),
+    ("tag", "Only calls with this tag: NAME=VALUE"),
+    ("outcome", "Only calls with this outcome, or this kind of failure"),
+    ("order", "cost, calls, tokens or name; the latest first and then the dearest, when left out"),
+    ("limit", "Rows at most, 1000 when left out, 10000 at most"),
+    ("format", "json or csv"),
+];
+
+/// A usage report.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct UsageReport {
+    data: Vec<UsageRowView>,
+}
+
+/// One row of a usage report.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "UsageRow")]
+struct UsageRowView {
+    /// What the row stands for, by the words of `group_by`; null gathers the calls that have no such thing.
+    group: BTreeMap<String, Option<String>>,
+    calls: u64,
+    answered: u64,
+    failed: u64,
+    refused: u64,
+    cancelled: u64,
+    input_tokens: u64,
+    cache_read_tokens: u64,
+    cache_write_5m_tokens: u64,
+    cache_write_1h_tokens: u64,
+    input_audio_tokens: u64,
+    output_tokens: u64,
+    reasoning_tokens: u64,
+    output_audio_tokens: u64,
+    web_searches: u64,
+    /// In US dollars, as far as prices were known.
+    cost_usd: String,
+    /// What is charged: the cost with the teams' margins.
+    charge_usd: String,
+    /// Calls that used something whose price is not known.
+    unpriced_calls: u64,
+    /// Calls whose tokens are estimated.
+    estimated_calls: u64,
+    average_duration_us: u64,
+    longest_duration_us: u64,
+    average_time_to_first_token_us: Option<u64>,
+}
+
+pub(super) async fn report(context: Context) -> Result<Reply, GatewayError> {
+    let query = &context.query;
+    let words: Vec<&str> = query.get("group_by").unwrap_or("model").split(',').map(str::trim).collect();
+    if words.len() > MOST_GROUPS {
+        return Err(invalid("group_by", &format!("at most {MOST_GROUPS} at once")));
+    }
+    let groups = words.iter().map(|word| group(word)).collect::<Result<Vec<_>, _>>()?;
+    let mut usage = UsageQuery::by_all(groups);
+    usage.filter = filter(query)?;
+    if let Some(own) = context.caller.confined_to() {
+        if usage.filter.team.as_ref().is_some_and(|team| team != own.as_str()) {
+            return Err(forbidden("A member sees the usage of its own team only. Leave `team_id` out."));
+        }
+        usage.filter.team = Some(Text::from(own.to_string()));
+    }
+    usage.since = query.parsed("since")?;
+    usage.until = query.parsed("until")?;
+    usage.limit = query.parsed("limit")?.unwrap_or(usage.limit).clamp(1, MOST_ROWS);
+    if let Some(word) = query.get("order") {
+        usage.order = find(&ORDERS, word).ok_or_else(|| invalid("order", &one_of(&ORDERS, word)))?;
+    }
+    let csv = match query.get("format") {
+        None | Some("json") => false,
+        Some("csv") => true,
+        Some(other) => return Err(invalid("format", &format!("`{other}`: it takes json or csv"))),
+    };
+    let rows = context.administration.store.usage(&usage).await.map_err(|error| of_store(&error))?;
+    let data: Vec<UsageRowView> = rows.into_iter().map(|row| view(&words, row)).collect();
+    if csv { Ok(Reply::csv(as_csv(&words, &data))) } else { Reply::json(&UsageReport { data }) }
+}
+
+fn group(word: &str) -> Result<GroupBy, GatewayError> {
+    if let Some(name) = word.strip_prefix("tag:").filter(|name| tidegate_store::Tags::is_name(name)) {
+        return Ok(GroupBy::Tag(Text::from(name.to_owned())));
+    }
+    find(&GROUPS, word).ok_or_else(|| invalid("group_by", &format!("{}, or tag:NAME", one_of(&GROUPS, word))))
+}
+
+fn find<T: Clone>(words: &[(&str, T)], word: &str) -> Option<T> {
+    words.iter().find(|(known, _)| *known == word).map(|(_, value)| value.clone())
+}
+
+fn one_of<T>(words: &[(&str, T)], word: &str) -> String {
+    let words = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+    format!("`{}`: it takes {words}", word.chars().take(100).collect::<String>())
+}
+
+fn filter(query: &Query) -> Result<UsageFilter, GatewayError> {
+    let text = |name: &str| query.get(name).map(|value| Text::from(value.to_owned()));
+    let tag = match query.get("tag") {
+        None => None,
+        Some(tag) => {
+            let (name, value) = tag.split_once('=').ok_or_else(|| invalid("tag", "write it NAME=VALUE"))?;
+            Some((Text::from(name.to_owned()), Text::from(value.to_owned())))
+        }
+    };
+    Ok(UsageFilter {
+        organization: text("organization_id"),
+        team: text("team_id"),
+        key: text("key_id"),
+        model: text("model"),
+        provider: text("provider"),
+        upstream_model: text("upstream_model"),
+        end_user: text("end_user"),
+        tag,
+        outcome: text("outcome"),
+    })
+}
+
+fn view(words: &[&str], row: UsageRow) -> UsageRowView {
+    let dollars = |nano: u64| NanoDollars(i64::try_from(nano).unwrap_or(i64::MAX)).to_string();
+    UsageRowView {
+        group: words.iter().map(|word| (*word).to_owned()).zip(row.names).collect(),
+        calls: row.calls,
+        answered: row.answered,
+        failed: row.failed,
+        refused: row.refused,
+        cancelled: row.cancelled,
+        input_tokens: row.usage.input,
+        cache_read_tokens: row.usage.cache_read,
+        cache_write_5m_tokens: row.usage.cache_write_5m,
+        cache_write_1h_tokens: row.usage.cache_write_1h,
+        input_audio_tokens: row.usage.input_audio,
+        output_tokens: row.usage.output,
+        reasoning_tokens: row.usage.reasoning,
+        output_audio_tokens: row.usage.output_audio,
+        web_searches: row.usage.web_searches,
+        cost_usd: dollars(row.cost_nanodollars),
+        charge_usd: dollars(row.charge_nanodollars),
+        unpriced_calls: row.unpriced,
+        estimated_calls: row.estimated,
+        average_duration_us: row.average_duration_us,
+        longest_duration_us: row.longest_duration_us,
+        average_time_to_first_token_us: row.average_time_to_first_token_us,
+    }
+}
+
+/// The groups first, then all figures; a report without rows has the groups alone as its heading.
+fn as_csv(words: &[&str], rows: &[UsageRowView]) -> String {
+    let mut heading = words.join(",");
+    let mut lines = String::new();
+    for row in rows {
+        let figures = match serde_json::to_value(row) {
+            Ok(Value::Object(mut figures)) => {
+                figures.shift_remove("group");
+                figures
+            }
+            _ => Map::new(),
+        };
+        if lines.is_empty() {
+            figures.keys().for_each(|name| heading.extend([",", name]));
+        }
+        let named = words
+            .iter()
+            .map(|word| field(row.group.get(*word).and_then(Option::as_deref).unwrap_or_default()));
+        let counted = figures.values().map(|value| match value {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        });
+        lines.push_str(&named.chain(counted).collect::<Vec<_>>().join(","));
+        lines.push('\n');
+    }
+    format!("{heading}\n{lines}")
+}
+
+/// A name in a CSV line, in quotes where RFC 4180 wants them. Names come from callers: one that a spreadsheet would take
+/// for a formula gets an apostrophe, which makes it text.
+fn field(text: &str) -> String {
+    let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.to_owned() };
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_callers_named_cannot_break_a_csv_line_or_become_a_formula() {
+        for (name, written) in
+            [("plain", "plain"), ("a,b", "\"a,b\""), ("say \"hi\"", "\"say \"\"hi\"\"\""), ("=1+1", "'=1+1")]
+        {
+            assert_eq!(field(name), written);
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! `/admin/v1`: every route for every kind of caller, and what a member, an admin and an owner can do. A route that is
+//! added to the table fails these tests until it has a case here.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+
+use bytes::Bytes;
+use http::Method;
+use jiff::{Timestamp, ToSpan as _};
+use serde_json::{Value, json};
+use tidegate_api::admin::routes::{ADMIN_ROUTES, AdminRoute};
+use tidegate_policy::Role;
+use tidegate_store::{
+    Access, Actor, AuditQuery, CallId, CredentialSecret, LedgerEntry, MasterKey, NewKey, NewTeam, Scope,
+    TeamId,
+};
+use tidegate_testkit::{Client, Received, TestGateway};
+
+const YAML: &str = "providers: { openai: { api_key: x } }";
+
+struct Admin {
+    gateway: TestGateway,
+    access: Access,
+    team: TeamId,
+}
+
+impl Admin {
+    async fn start() -> Self {
+        let gateway = TestGateway::start(YAML).await;
+        let master_key = MasterKey::parse(&"5e".repeat(32)).unwrap();
+        let access = gateway.store().access().with_master_key(Some(master_key));
+        let new = NewTeam { name: "core".into(), ..NewTeam::default() };
+        let team = access.create_team(new, &Actor::system()).await.unwrap().id;
+        Self { gateway, access, team }
+    }
+
+    async fn key(&self, role: Option<Role>, more: NewKey) -> String {
+        let new = NewKey { name: "test".into(), role, team_id: Some(self.team.clone()), ..more };
+        self.access.create_key(new, &Actor::system()).await.unwrap().1.expose().to_owned()
+    }
+
+    async fn role(&self, role: Role) -> String {
+        self.key(Some(role), NewKey::default()).await
+    }
+
+    async fn call(&self, key: &str, method: Method, path: &str, body: &Value) -> Received {
+        let client = Client::new(self.gateway.address());
+        let client = if key.is_empty() {
+            client
+        } else {
+            client.with_header("authorization", &format!("Bearer {key}"))
+        };
+        let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+        client.call(method, path, body).await
+    }
+
+    async fn get(&self, key: &str, path: &str) -> Received {
+        self.call(key, Method::GET, path, &Value::Null).await
+    }
+
+    /// The path with objects that are there, and a body that is right, for one use of a route.
+    async fn case(&self, route: &AdminRoute, number: usize) -> (String, Value) {
+        let actor = Actor::system();
+        let access = &self.access;
+        let unique = format!("{} {number}", route.name);
+        let limits = json!({"limits": {"requests": [{"max": 5, "per": "minute"}]}});
+        let user: Scope = "user:org_default/ann".parse().unwrap();
+        let tag = Scope::tag("app", "shop");
+        let set = async |scope: &Scope| {
+            access.set_subject(scope, tidegate_policy::Limits::default(), true, &actor).await.unwrap();
+        };
+        let (id, body) = match route.name {
+            "list_organizations"
+            | "list_teams"
+            | "list_keys"
+            | "list_end_user_limits"
+            | "list_tag_limits"
+            | "report_usage"
+            | "list_calls"
+            | "list_audit"
+            | "verify_audit"
+            | "list_credentials" => (String::new(), Value::Null),
+            "create_organization" | "create_team" | "create_key" => (String::new(), json!({"name": unique})),
+            "get_organization" => ("org_default".into(), Value::Null),
+            "update_organization" => ("org_default".into(), limits),
+            "get_team" => (self.team.to_string(), Value::Null),
+            "update_team" => (self.team.to_string(), json!({"margin_percent": 20.5})),
+            "get_key" | "update_key" | "rotate_key" | "disable_key" | "enable_key" => {
+                let new = NewKey { name: unique, team_id: Some(self.team.clone()), ..NewKey::default() };
+                let (key, _) = access.create_key(new, &actor).await.unwrap();
+                let body = match route.name {
+                    "update_key" => json!({"name": "renamed"}),
+                    "rotate_key" => json!({"grace": "1h"}),
+                    _ => Value::Null,
+                };
+                (key.id.to_string(), body)
+            }
+            "get_end_user_limits" | "remove_end_user_limits" => {
+                set(&user).await;
+                (String::new(), Value::Null)
+            }
+            "get_tag_limits" | "remove_tag_limits" => {
+                set(&tag).await;
+                (String::new(), Value::Null)
+            }
+            "set_end_user_limits" | "set_tag_limits" => (String::new(), limits),
+            "get_call" => {
+                let entry = LedgerEntry {
+                    team_id: Some(self.team.to_string().into()),
+                    ..LedgerEntry::new(CallId::now(), "openai-chat", "chat")
+                };
+                let id = entry.id;
+                self.gateway.record(entry).await;
+                (id.to_string(), Value::Null)
+            }
+            "create_credential" => (
+                String::new(),
+                json!({"provider": "openai", "label": unique, "secret": "sk-1234567890123456"}),
+            ),
+            "rotate_credential" | "remove_credential" => {
+                let secret = CredentialSecret::new("sk-1234567890123456");
+                let made = access.create_credential("openai", &unique, &secret, &actor).await.unwrap();
+                (made.id.to_string(), json!({"secret": "sk-6543210987654321"}))
+            }
+            name => panic!("{name} has no case here"),
+        };
+        let path = route.path.replace("{id}", &id).replace("{organization_id}", "org_default");
+        let path = path.replace("{name}", if path.contains("tags") { "app" } else { "ann" });
+        (path.replace("{value}", "shop"), body)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_route_is_open_to_the_roles_that_may_and_to_nobody_else() {
+    let admin = Admin::start().await;
+    let disabled = admin.key(Some(Role::Owner), NewKey::default()).await;
+    let hash = tidegate_store::KeyHash::of_secret(&disabled).unwrap();
+    let record = admin.access.key_by_hash(&hash).await.unwrap().unwrap();
+    // Not the last owner from here on.
+    let mut callers = vec![];
+    for role in Role::ALL {
+        callers.push((role.as_str(), admin.role(role).await, Some(role)));
+    }
+    admin.access.disable_key(&record.id, &Actor::system()).await.unwrap();
+    let soon = NewKey { expires_at: Some(Timestamp::now() + 300.milliseconds()), ..NewKey::default() };
+    let expired = admin.key(Some(Role::Owner), soon).await;
+    tokio::time::sleep(std::time::Duration::from_millis(350)).await;
+    let elsewhere: tidegate_policy::Permissions =
+        serde_json::from_str(r#"{"addresses":["192.0.2.0/24"]}"#).unwrap();
+    let far = admin.key(Some(Role::Owner), NewKey { permissions: elsewhere, ..NewKey::default() }).await;
+    let caller = admin.key(None, NewKey::default()).await;
+    let unknown = tidegate_store::KeySecret::generate().unwrap().expose().to_owned();
+    let mut number = 0;
+    for route in ADMIN_ROUTES {
+        for (name, key, expected) in [
+            ("nobody", "", 401),
+            ("garbage", "tg-garbage", 401),
+            ("an unknown key", &*unknown, 401),
+            ("a disabled key", &*disabled, 401),
+            ("an expired key", &*expired, 401),
+            ("a key from elsewhere", &*far, 403),
+            ("a caller's key", &*caller, 403),
+        ] {
+            let (path, body) = (route.path.replace(['{', '}'], ""), json!({"not": "looked at"}));
+            let received = admin.call(key, route.method.clone(), &path, &body).await;
+            assert_eq!(received.status, expected, "{name} at {route:?}: {}", received.text());
+            let error = received.json();
+            assert!(error["error"]["message"].is_string() && error["error"]["code"].is_string(), "{error}");
+        }
+        for (name, key, role) in &callers {
+            number += 1;
+            let role = role.unwrap();
+            let may = if route.writes { role.may_write(route.area) } else { role.may_read(route.area) };
+            let (path, body) = admin.case(route, number).await;
+            let received = admin.call(key, route.method.clone(), &path, &body).await;
+            let expected = if may { route.status } else { 403 };
+            assert_eq!(received.status, expected, "{name} at {route:?}: {}", received.text());
+            if received.status == 403 {
+                assert!(received.text().contains(&format!("role `{name}`")), "{}", received.text());
+            } else if route.response.is_some() {
+                received.json();
+            } else {
+                assert!(received.body.is_empty());
+            }
+        }
+    }
+    admin.gateway.audit().flush().await;
+    let lines = admin.access.audit(&AuditQuery { limit: 1000, ..AuditQuery::default() }).await.unwrap().items;
+    let refused = lines.iter().find(|line| line.action == "permission.refused").unwrap();
+    assert_eq!(refused.address.as_deref(), Some("127.0.0.1"));
+    let by_role =
+        lines.iter().filter(|line| line.action == "permission.refused" && line.actor.starts_with("key_"));
+    assert!(by_role.count() > 0, "who was refused is named");
+    let created =
+        lines.iter().find(|line| line.action == "key.create" && line.actor.starts_with("key_")).unwrap();
+    assert_eq!(created.address.as_deref(), Some("127.0.0.1"));
+    assert!(admin.access.verify_audit().await.unwrap().is_whole());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_is_confined_to_its_team_and_its_own_permissions() {
+    let admin = Admin::start().await;
+    let own: tidegate_policy::Permissions = serde_json::from_str(r#"{"models":["openai/*"]}"#).unwrap();
+    let member = admin.key(Some(Role::Member), NewKey { permissions: own, ..NewKey::default() }).await;
+    let other = NewTeam { name: "other".into(), ..NewTeam::default() };
+    let other = admin.access.create_team(other, &Actor::system()).await.unwrap().id;
+    let new = NewKey { name: "theirs".into(), team_id: Some(other.clone()), ..NewKey::default() };
+    let (theirs, _) = admin.access.create_key(new, &Actor::system()).await.unwrap();
+
+    let made = admin.call(&member, Method::POST, "/admin/v1/keys", &json!({"name": "mine"})).await.json();
+    assert_eq!(made["team_id"], admin.team.as_str());
+    assert_eq!(
+        made["permissions"],
+        json!({"models": ["openai/*"]}),
+        "what is left open is what the member has"
+    );
+    let id = made["id"].as_str().unwrap();
+    for (method, path, body, status, said) in [
+        (
+            Method::POST,
+            "/admin/v1/keys".to_owned(),
+            json!({"name": "x", "permissions": {"models": ["*"]}}),
+            403,
+            "permissions.models",
+        ),
+        (
+            Method::POST,
+            "/admin/v1/keys".to_owned(),
+            json!({"name": "x", "team_id": other.as_str()}),
+            403,
+            "own team",
+        ),
+        (
+            Method::POST,
+            "/admin/v1/keys".to_owned(),
+            json!({"name": "x", "role": "member"}),
+            403,
+            "administrators",
+        ),
+        (
+            Method::PATCH,
+            format!("/admin/v1/keys/{id}"),
+            json!({"permissions": {"models": ["a"]}}),
+            403,
+            "permissions.models",
+        ),
+        (Method::PATCH, format!("/admin/v1/keys/{id}"), json!({"team_id": null}), 403, "out of its team"),
+        (Method::GET, format!("/admin/v1/keys/{}", theirs.id), Value::Null, 404, "no key"),
+        (Method::POST, format!("/admin/v1/keys/{}/rotate", theirs.id), Value::Null, 404, "no key"),
+        (Method::GET, format!("/admin/v1/keys?team_id={other}"), Value::Null, 403, "own team"),
+        (Method::GET, format!("/admin/v1/calls?team_id={other}"), Value::Null, 403, "own team"),
+        (Method::GET, format!("/admin/v1/usage?team_id={other}"), Value::Null, 403, "own team"),
+        (Method::PATCH, format!("/admin/v1/keys/{id}"), json!({"name": "renamed"}), 200, "renamed"),
+    ] {
+        let received = admin.call(&member, method.clone(), &path, &body).await;
+        assert!(
+            received.status == status && received.text().contains(said),
+            "{method} {path} {}",
+            received.text()
+        );
+    }
+    let listed = admin.get(&member, "/admin/v1/keys").await.json();
+    let ids: Vec<&str> =
+        listed["data"].as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, [id], "neither its own nor other teams' keys");
+
+    for team in [Some(&admin.team), Some(&other), None] {
+        let team_id = team.map(|team| team.to_string().into());
+        admin
+            .gateway
+            .record(LedgerEntry { team_id, ..LedgerEntry::new(CallId::now(), "openai-chat", "chat") })
+            .await;
+    }
+    let calls = admin.get(&member, "/admin/v1/calls").await.json();
+    assert_eq!(calls["data"].as_array().unwrap().len(), 1, "{calls}");
+    let usage = admin.get(&member, "/admin/v1/usage?group_by=team").await.json();
+    assert_eq!(usage["data"][0]["calls"], 1, "{usage}");
+    assert_eq!(usage["data"].as_array().unwrap().len(), 1, "{usage}");
+    let owner = admin.role(Role::Owner).await;
+    let theirs = admin.get(&owner, &format!("/admin/v1/calls?team_id={other}")).await.json();
+    let their_call = theirs["data"][0]["id"].as_str().unwrap();
+    assert_eq!(admin.get(&member, &format!("/admin/v1/calls/{their_call}")).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admin_makes_no_administrators_and_the_last_owner_stays() {
+    let admin = Admin::start().await;
+    let owner = admin.role(Role::Owner).await;
+    let deputy = admin.role(Role::Admin).await;
+    for role in ["owner", "admin", "auditor"] {
+        let body = json!({"name": "x", "role": role});
+        assert_eq!(admin.call(&deputy, Method::POST, "/admin/v1/keys", &body).await.status, 403, "{role}");
+        assert_eq!(admin.call(&owner, Method::POST, "/admin/v1/keys", &body).await.status, 201, "{role}");
+    }
+    let owners = admin.get(&deputy, "/admin/v1/keys?role=owner").await.json();
+    let ids: Vec<String> =
+        owners["data"].as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap().to_owned()).collect();
+    for id in &ids {
+        for act in ["disable", "rotate"] {
+            let path = format!("/admin/v1/keys/{id}/{act}");
+            assert_eq!(admin.call(&deputy, Method::POST, &path, &Value::Null).await.status, 403);
+        }
+    }
+    // The newest first; the one who asks is the last.
+    let mut statuses = Vec::new();
+    for id in &ids {
+        let path = format!("/admin/v1/keys/{id}/disable");
+        statuses.push(admin.call(&owner, Method::POST, &path, &Value::Null).await.status.as_u16());
+    }
+    assert_eq!(statuses, [200, 409]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_is_named_with_a_way_out() {
+    let admin = Admin::start().await;
+    let owner = admin.role(Role::Owner).await;
+    for (method, path, body, status, param, said) in [
+        (Method::POST, "/admin/v1/keys", json!({"nmae": "x"}), 400, "nmae", "Did you mean `name`?"),
+        (Method::POST, "/admin/v1/keys", json!({}), 400, "name", "empty"),
+        (
+            Method::POST,
+            "/admin/v1/keys",
+            json!({"name": "x", "limits": {"requests": [{"max": 0, "per": "minute"}]}}),
+            400,
+            "limits.requests[0].max",
+            "disable",
+        ),
+        (
+            Method::POST,
+            "/admin/v1/keys",
+            json!({"name": "x", "team_id": "team_x"}),
+            400,
+            "team_id",
+            "no team",
+        ),
+        (Method::POST, "/admin/v1/keys", json!({"name": "x", "tags": {"1": "x"}}), 400, "tags.1", "letters"),
+        (Method::POST, "/admin/v1/teams", json!({"name": "core"}), 409, "name", "another name"),
+        (
+            Method::POST,
+            "/admin/v1/teams",
+            json!({"name": "x", "margin_percent": 9999}),
+            400,
+            "margin_percent",
+            "5000",
+        ),
+        (Method::GET, "/admin/v1/keys?tema_id=x", Value::Null, 400, "tema_id", "`team_id`"),
+        (Method::GET, "/admin/v1/keys?limit=many", Value::Null, 400, "limit", "many"),
+        (Method::GET, "/admin/v1/keys?role=boss", Value::Null, 400, "role", "auditor"),
+        (Method::GET, "/admin/v1/audit?since=yesterday", Value::Null, 400, "since", "yesterday"),
+        (Method::GET, "/admin/v1/usage?group_by=moon", Value::Null, 400, "group_by", "moon"),
+        (Method::PUT, "/admin/v1/tags/a%3Db/c", json!({}), 400, "name", "character"),
+        (Method::PUT, "/admin/v1/end-users/org_x/ann", json!({}), 400, "organization_id", "no organization"),
+    ] {
+        let received = admin.call(&owner, method.clone(), path, &body).await;
+        let error = received.json();
+        assert_eq!(received.status, status, "{method} {path} {error}");
+        assert_eq!(error["error"]["param"], param, "{method} {path} {error}");
+        assert!(error["error"]["message"].as_str().unwrap().contains(said), "{method} {path} {error}");
+    }
+    for path in ["/admin/v1/keys/key_x", "/admin/v1/teams/team_x", "/admin/v1/calls/x", "/admin/v1/tags/a/b"]
+    {
+        assert_eq!(admin.get(&owner, path).await.status, 404, "{path}");
+    }
+    assert_eq!(admin.call(&owner, Method::DELETE, "/admin/v1/keys", &Value::Null).await.status, 405);
+    let huge = json!({"name": "x".repeat(2 << 20)});
+    assert_eq!(admin.call(&owner, Method::POST, "/admin/v1/keys", &huge).await.status, 413);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_made_over_http_calls_models_until_it_is_disabled() {
+    let admin = Admin::start().await;
+    let owner = admin.role(Role::Owner).await;
+    let made = admin.call(&owner, Method::POST, "/admin/v1/keys", &json!({"name": "mine"})).await.json();
+    let secret = made["secret"].as_str().unwrap().to_owned();
+    let until = async |status: u16| {
+        for _ in 0..100 {
+            if admin.get(&secret, "/v1/models").await.status == status {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("/v1/models never answers {status}");
+    };
+    until(200).await;
+    let path = format!("/admin/v1/keys/{}/disable", made["id"].as_str().unwrap());
+    assert_eq!(admin.call(&owner, Method::POST, &path, &Value::Null).await.json()["state"], "disabled");
+    until(401).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_shown_again_anywhere() {
+    let admin = Admin::start().await;
+    let owner = admin.role(Role::Owner).await;
+    let made = admin.call(&owner, Method::POST, "/admin/v1/keys", &json!({"name": "mine"})).await.json();
+    let path = format!("/admin/v1/keys/{}/rotate", made["id"].as_str().unwrap());
+    let rotated = admin.call(&owner, Method::POST, &path, &Value::Null).await.json();
+    let credential = json!({"provider": "openai", "secret": "sk-live-abcdefghijklmnop"});
+    assert_eq!(admin.call(&owner, Method::POST, "/admin/v1/credentials", &credential).await.status, 201);
+    // A mistake right beside a secret.
+    let wrong = json!({"provider": "openai", "secret": "sk-live-abcdefghijklmnop", "secrte": "x"});
+    let refused = admin.call(&owner, Method::POST, "/admin/v1/credentials", &wrong).await.text();
+    let mut seen = refused;
+    for route in ADMIN_ROUTES.iter().filter(|route| route.method == Method::GET) {
+        let (path, _) = admin.case(route, 0).await;
+        seen.push_str(&admin.get(&owner, &path).await.text());
+    }
+    for secret in [&made["secret"], &rotated["secret"], &credential["secret"], &json!(owner)] {
+        let secret = secret.as_str().unwrap();
+        assert!(!seen.contains(&secret[8..secret.len() - 4]));
+    }
+    assert!(seen.contains("…mnop"), "the hint is there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_are_walked_by_their_cursor() {
+    let admin = Admin::start().await;
+    let owner = admin.role(Role::Owner).await;
+    for number in 0..5 {
+        let body = json!({"limits": {"in_flight": number + 1}});
+        let path = format!("/admin/v1/end-users/org_default/ann%2F{number}");
+        assert_eq!(admin.call(&owner, Method::PUT, &path, &body).await.status, 200);
+        admin.key(None, NewKey::default()).await;
+    }
+    for (path, expected) in [("/admin/v1/keys", 6), ("/admin/v1/end-users", 5), ("/admin/v1/audit", 12)] {
+        let (mut count, mut after) = (0, String::new());
+        loop {
+            let page = admin.get(&owner, &format!("{path}?limit=2{after}")).await.json();
+            count += page["data"].as_array().unwrap().len();
+            let Some(next) = page["next"].as_str() else { break };
+            after = format!("&after={}", next.replace('/', "%2F").replace(':', "%3A"));
+        }
+        assert_eq!(count, expected, "{path}");
+    }
+    let one = admin.get(&owner, "/admin/v1/end-users/org_default/ann%2F3").await.json();
+    assert_eq!((&one["name"], &one["limits"]["in_flight"]), (&json!("ann/3"), &json!(4)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_document_is_served_to_everybody_and_is_the_one_that_is_committed() {
+    let gateway = TestGateway::start(YAML).await;
+    let client = Client::new(gateway.address());
+    let served = client.get("/openapi.json").await;
+    assert_eq!(served.status, 200);
+    assert_eq!(served.body, client.get("/admin/v1/openapi.json").await.body);
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+    if std::env::var_os("UPDATE_OPENAPI").is_some() {
+        std::fs::write(file, &served.body).unwrap();
+    }
+    let committed = std::fs::read_to_string(file).unwrap_or_default();
+    assert!(
+        served.text() == committed,
+        "the API has changed: look at it, and set UPDATE_OPENAPI=1 to write {file}"
+    );
+    let document = served.json();
+    let count: usize =
+        document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
+    assert_eq!(count, ADMIN_ROUTES.len());
+    for reference in committed.split("\"$ref\": \"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference} leads nowhere");
+    }
+}
