@@ -202,12 +202,6 @@ impl StoreError {
         }
     }
 
-    /// Whether a row was refused because another one has the same name or id.
-    pub(crate) fn is_duplicate(&self) -> bool {
-        let Self::Query { source, .. } = self else { return false };
-        source.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
-    }
-
     /// Sorts a database's error by what the person in front of it can do.
     pub(crate) fn from_database(database: &str, source: sqlx::Error) -> Self {
         let database = database.to_owned();

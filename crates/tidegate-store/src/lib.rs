@@ -13,15 +13,11 @@
 mod access;
 mod audit;
 mod credentials;
-#[allow(dead_code, reason = "the first of its users are still being written")]
 mod database;
-#[allow(dead_code, reason = "the first of its users are still being written")]
 mod error;
 mod ledger;
 mod limits;
-#[allow(dead_code, reason = "the first of its users are still being written")]
 mod queries;
-#[allow(dead_code, reason = "the first of its users are still being written")]
 mod store;
 
 pub use access::{
@@ -37,9 +33,9 @@ pub use credentials::{
 pub use database::{DatabaseUrl, DatabaseUrlError};
 pub use error::StoreError;
 pub use ledger::{
-    Attempt, CacheState, CallId, CallsQuery, CloseReport, GroupBy, LedgerClosed, LedgerEntry, LedgerOptions,
-    LedgerStatus, LedgerWriter, NoSeat, Outcome, Seat, TagError, Tags, Text, UsageFilter, UsageOrder,
-    UsageQuery, UsageRow,
+    Attempt, CacheState, CallBodies, CallId, CallsQuery, CloseReport, Deleted, GroupBy, KeptText,
+    LedgerClosed, LedgerEntry, LedgerOptions, LedgerStatus, LedgerWriter, NoSeat, Outcome, RetentionOptions,
+    Seat, TagError, Tags, Text, UsageFilter, UsageOrder, UsageQuery, UsageRow,
 };
 pub use limits::{
     Crossed, Hold, Level, LevelUsage, Limiter, LocalOptions, Refused, SharedError, SharedOptions,

@@ -13,7 +13,10 @@ use crate::{
     access::Access,
     database::{Database, DatabaseUrl},
     error::StoreError,
-    ledger::{CallId, CallsQuery, LedgerEntry, LedgerOptions, LedgerWriter, UsageQuery, UsageRow},
+    ledger::{
+        self, CallBodies, CallId, CallsQuery, Deleted, LedgerEntry, LedgerOptions, LedgerWriter,
+        RetentionOptions, UsageQuery, UsageRow,
+    },
     limits::{SpendingFuture, SpendingSource},
     queries,
 };
@@ -117,6 +120,36 @@ impl Store {
         queries::calls::find(&self.database, id).await
     }
 
+    /// Keeps what was said in a call beside its entry, unless that has been done.
+    pub async fn keep_bodies(&self, call: CallId, bodies: &CallBodies) -> Result<(), StoreError> {
+        queries::bodies::insert(&self.database, call, bodies).await
+    }
+
+    /// What was said in a call, where it was kept.
+    pub async fn bodies(&self, call: CallId) -> Result<Option<CallBodies>, StoreError> {
+        queries::bodies::find(&self.database, call).await
+    }
+
+    /// Forgets what was said in a call. Says whether anything was there.
+    pub async fn delete_bodies(&self, call: CallId) -> Result<bool, StoreError> {
+        queries::bodies::delete(&self.database, call).await
+    }
+
+    /// Deletes calls and bodies that are too old or too much, now and then every ten minutes, and prepares room for new
+    /// ones. Goes on for ever; failures are logged and tried again. Replicas may all do so.
+    pub async fn keep_house(&self, options: RetentionOptions) {
+        ledger::keep_house(self.database.clone(), options).await;
+    }
+
+    /// The same once, as of this moment.
+    pub async fn delete_old(
+        &self,
+        options: &RetentionOptions,
+        now: Timestamp,
+    ) -> Result<Deleted, StoreError> {
+        ledger::delete_old(&self.database, options, now).await
+    }
+
     /// What one level has spent, up to what is written.
     pub async fn spending_of(&self, scope: &Scope, now: Timestamp) -> Result<Spending, StoreError> {
         let spending = queries::rollups::of_scopes(&self.database, slice::from_ref(scope), now).await?;
@@ -139,6 +172,7 @@ impl Store {
         &self.data
     }
 
+    #[cfg(test)]
     pub(crate) fn database(&self) -> &Database {
         &self.database
     }

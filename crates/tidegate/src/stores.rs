@@ -1,7 +1,9 @@
 //! From the configuration to the store: where it is, and how its ledger behaves. Used by the commands that open it.
 
 use tidegate_config::{Environment, Settings, Store as Configured};
-use tidegate_store::{Access, DatabaseUrl, LedgerOptions, LedgerWriter, MasterKey, Store, StoreOptions};
+use tidegate_store::{
+    Access, DatabaseUrl, LedgerOptions, LedgerWriter, MasterKey, RetentionOptions, Store, StoreOptions,
+};
 
 use crate::failure::{Failure, chain};
 
@@ -41,4 +43,10 @@ pub(crate) async fn ledger(store: &Store, settings: &Settings) -> Result<LedgerW
     }
     let options = LedgerOptions { journal_bytes: settings.ledger.journal_bytes, ..LedgerOptions::default() };
     Ok(store.ledger(options).await?)
+}
+
+/// How long calls are kept.
+pub(crate) fn retention(settings: &Settings) -> RetentionOptions {
+    let retention = &settings.ledger.retention;
+    RetentionOptions { age: retention.age, size_bytes: retention.size_bytes }
 }

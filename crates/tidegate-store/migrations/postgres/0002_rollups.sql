@@ -132,11 +132,16 @@ CREATE TABLE journal_positions (
     updated_at_ms   BIGINT  NOT NULL
 );
 
--- What was said in a call, only where the operator wants it kept. The id begins with the time, so its index serves
--- retention too.
+-- What was said in a call, only where the operator wants it kept. In partitions like the calls.
 CREATE TABLE bodies (
-    call_id     UUID    NOT NULL PRIMARY KEY,
-    request     BYTEA,
-    response    BYTEA,
-    is_cut      BOOLEAN NOT NULL
-);
+    call_id             UUID    NOT NULL,
+    started_at_ms       BIGINT  NOT NULL,
+    request             TEXT,
+    request_is_cut      BOOLEAN NOT NULL,
+    response            TEXT,
+    response_is_cut     BOOLEAN NOT NULL
+) PARTITION BY RANGE (started_at_ms);
+
+CREATE UNIQUE INDEX bodies_call_id ON bodies (call_id, started_at_ms);
+
+CREATE TABLE bodies_default PARTITION OF bodies DEFAULT;

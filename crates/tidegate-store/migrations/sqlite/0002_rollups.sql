@@ -240,10 +240,12 @@ CREATE TABLE journal_positions (
 -- What was said in a call, only where the operator wants it kept. The id begins with the time, so its index serves
 -- retention too.
 CREATE TABLE bodies (
-    call_id     BLOB    NOT NULL,
-    request     BLOB,
-    response    BLOB,
-    is_cut      BOOLEAN NOT NULL
+    call_id             BLOB    NOT NULL,
+    started_at_ms       INTEGER NOT NULL,
+    request             TEXT,
+    request_is_cut      BOOLEAN NOT NULL,
+    response            TEXT,
+    response_is_cut     BOOLEAN NOT NULL
 );
 
 CREATE UNIQUE INDEX bodies_call_id ON bodies (call_id);

@@ -1,17 +1,22 @@
 //! The ledger: the durable list of calls. One entry a call, exactly once.
 
+mod bodies;
 mod entry;
 mod journal;
 mod position;
 mod reports;
+mod retention;
 mod tags;
 mod task;
 mod text;
 mod writer;
 
+pub use bodies::{CallBodies, KeptText};
 pub use entry::{Attempt, CacheState, CallId, LedgerEntry, Outcome};
 pub(crate) use position::JournalPosition;
 pub use reports::{CallsQuery, GroupBy, UsageFilter, UsageOrder, UsageQuery, UsageRow};
+pub use retention::{Deleted, RetentionOptions};
+pub(crate) use retention::{keep_house, once as delete_old};
 pub use tags::{TagError, Tags};
 pub use text::Text;
 pub use writer::{CloseReport, LedgerClosed, LedgerOptions, LedgerStatus, LedgerWriter, NoSeat, Seat};

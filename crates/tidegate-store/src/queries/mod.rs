@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod batch;
+pub(crate) mod bodies;
 pub(crate) mod calls;
 pub(crate) mod changes;
 mod connection;
@@ -10,6 +11,8 @@ pub(crate) mod journals;
 pub(crate) mod keys;
 mod many;
 pub(crate) mod organizations;
+pub(crate) mod partitions;
+pub(crate) mod retention;
 pub(crate) mod rollups;
 pub(crate) mod subjects;
 pub(crate) mod teams;

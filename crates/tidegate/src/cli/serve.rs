@@ -25,6 +25,7 @@ use crate::logging;
 use crate::parts::{Parts, follow};
 use crate::reload::{Reloads, tell_notices};
 use crate::signals::StopSignals;
+use crate::stores;
 
 /// How long the ledger may take for its last entries once all calls have ended.
 const LEDGER_CLOSE: Duration = Duration::from_secs(5);
@@ -173,7 +174,8 @@ impl Running {
         let background = async {
             let following = follow(follower, access, Arc::clone(&gateway));
             let recovering = recover(gateway.limiter().clone(), store.clone());
-            tokio::join!(reloads.run(Arc::clone(&gateway)), metrics.upkeep(), following, recovering)
+            let keeping = Box::pin(store.keep_house(stores::retention(&settings)));
+            tokio::join!(reloads.run(Arc::clone(&gateway)), metrics.upkeep(), following, recovering, keeping)
         };
         tokio::select! {
             ended = app.serve(listener, options, shutdown) => ended.map_err(anyhow::Error::from)?,
