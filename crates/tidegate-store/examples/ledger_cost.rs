@@ -1,5 +1,6 @@
 //! What the ledger costs: CPU per entry, all in, and the time to open a data directory. Run it in a release build when
-//! the writer or the insert statements change: `cargo run --release -p tidegate-store --example ledger_cost [WINDOW_MS]`.
+//! the writer or the insert statements change: `cargo run --release -p tidegate-store --example ledger_cost [WINDOW_MS]`,
+//! with `postgres` at its end for a PostgreSQL server of its own, whose CPU is not counted.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement")]
 
@@ -8,7 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidegate_store::{Attempt, CallId, LedgerEntry, LedgerOptions, Outcome, Store, Tags, Text};
+use tidegate_store::{Attempt, CallId, LedgerEntry, LedgerOptions, Outcome, Store, StoreOptions, Tags, Text};
+use tidegate_testkit::servers::PostgresServer;
 use tidegate_wire::Usage;
 
 const ENTRIES: u32 = 300_000;
@@ -16,15 +18,22 @@ const ENTRIES: u32 = 300_000;
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let directory = std::env::temp_dir().join(format!("tidegate-ledger-cost-{}", std::process::id()));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let server = arguments.last().is_some_and(|last| last == "postgres").then(PostgresServer::private);
+    let database = server.as_ref().map(PostgresServer::database);
+    let store_options = StoreOptions {
+        data: directory.clone(),
+        database: database.as_ref().map(|database| database.url().parse().unwrap()),
+    };
     let started = Instant::now();
-    let store = Store::open(&directory).await.unwrap();
+    let store = Store::open(&store_options).await.unwrap();
     println!("open a new directory:       {:?}", started.elapsed());
     store.close().await;
     let started = Instant::now();
-    let store = Store::open(&directory).await.unwrap();
+    let store = Store::open(&store_options).await.unwrap();
     let mut options = LedgerOptions::default();
-    if let Some(window_ms) = std::env::args().nth(1) {
-        options.batch_window = Duration::from_millis(window_ms.parse().unwrap());
+    if let Some(window_ms) = arguments.first().and_then(|argument| argument.parse().ok()) {
+        options.batch_window = Duration::from_millis(window_ms);
     }
     let ledger = store.ledger(options).await.unwrap();
     println!("open an existing one:       {:?}", started.elapsed());
@@ -62,7 +71,7 @@ async fn main() {
             (spent[1] - spent[0]) * 1e6 / f64::from(count)
         );
     }
-    let before = cpu_seconds();
+    let (before, started) = (cpu_seconds(), Instant::now());
     let mut batch = 0;
     for number in 0..ENTRIES {
         ledger.reserve().unwrap().record(entry(&names, number));
@@ -74,12 +83,13 @@ async fn main() {
     }
     ledger.flush().await.unwrap();
     println!(
-        "unpaced, by thousands: {:.2} µs of CPU an entry",
-        (cpu_seconds() - before) * 1e6 / f64::from(ENTRIES)
+        "unpaced, by thousands: {:.2} µs of CPU an entry, {:.0} entries a second",
+        (cpu_seconds() - before) * 1e6 / f64::from(ENTRIES),
+        f64::from(ENTRIES) / started.elapsed().as_secs_f64()
     );
     println!("resident memory, after:     {} KiB", resident_kib());
     let report = ledger.close(Duration::from_secs(10)).await;
-    let size = std::fs::metadata(directory.join("tidegate.db")).unwrap().len();
+    let size = std::fs::metadata(directory.join("tidegate.db")).map_or(0, |file| file.len());
     println!(
         "{report:?}, {} bytes an entry, {} bytes an entry in memory",
         size / report.written,
@@ -93,6 +103,9 @@ fn entry([model, provider, upstream, target, prices]: &[Arc<str>; 5], number: u3
     let mut tags = Tags::default();
     tags.insert("team", "search").unwrap();
     LedgerEntry {
+        organization_id: Some("org_default".into()),
+        team_id: Some(Text::from(format!("team_{:032}", number % 10))),
+        key_id: Some(Text::from(format!("key_{:032}", number % 100))),
         duration_us: u64::from(number),
         time_to_first_token_us: Some(200_000),
         model: Some(model.into()),

@@ -80,6 +80,7 @@ on_both! {
         let rows = store.usage(&UsageQuery::by(GroupBy::Model)).await.unwrap();
         let fast = UsageRow {
             names: vec![Some("fast".into())],
+            labels: vec![None],
             calls: 3,
             answered: 2,
             failed: 0,

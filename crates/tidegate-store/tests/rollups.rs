@@ -13,8 +13,8 @@ use sqlx::{Connection, Executor, SqliteConnection};
 use tidegate_catalog::NanoDollars;
 use tidegate_policy::{RecentCalls, Spending};
 use tidegate_store::{
-    CallId, EndUser, GroupBy, LedgerEntry, LedgerOptions, Outcome, Scope, Store, Tags, UsageFilter,
-    UsageOrder, UsageQuery, UsageRow,
+    Actor, CallId, EndUser, GroupBy, LedgerEntry, LedgerOptions, NewTeam, Outcome, Scope, Store, Tags,
+    UsageFilter, UsageOrder, UsageQuery, UsageRow,
 };
 use tidegate_wire::Usage;
 
@@ -232,6 +232,27 @@ on_both! {
         assert!(ask(UsageOrder::Cost, 9).await.is_sorted_by_key(|row| std::cmp::Reverse(row.cost_nanodollars)));
         assert!(ask(UsageOrder::Tokens, 9).await
             .is_sorted_by_key(|row| std::cmp::Reverse(row.usage.input + row.usage.output)));
+    }
+
+    async fn teams_and_keys_are_called_by_their_names_beside_their_ids(place: &Place) {
+        let store = place.open().await;
+        let team = store
+            .access()
+            .create_team(NewTeam { name: "Search".into(), ..NewTeam::default() }, &Actor::system())
+            .await
+            .unwrap();
+        let id = team.id.to_string();
+        let call = |team: &str, number| LedgerEntry {
+            team_id: Some(team.to_owned().into()),
+            ..answered(id_at("2026-04-01T00:00:00Z".parse().unwrap(), number))
+        };
+        write(&store, &[call(&id, 1), call("team_of_old", 2)]).await;
+        let rows = store.usage(&UsageQuery::by_all([GroupBy::Model, GroupBy::Team])).await.unwrap();
+        for row in &rows {
+            let label = (row.names[1].as_deref() == Some(&*id)).then(|| "Search".to_owned());
+            assert_eq!(row.labels, [None, label], "{rows:?}");
+        }
+        assert_eq!(rows.len(), 2);
     }
 
     async fn a_limiter_that_starts_learns_what_was_spent_in_each_period_and_lately(place: &Place) {

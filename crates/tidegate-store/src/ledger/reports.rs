@@ -127,6 +127,9 @@ pub struct UsageRow {
     /// (no such tag, no target reached). Organisations, teams and keys are ids. Hours and days are written as
     /// `2026-01-31T13:00Z` and `2026-01-31`.
     pub names: Vec<Option<String>>,
+    /// What people call it, in the same order: the names of organisations, teams and keys, where they still exist; `None`
+    /// for what has no name beside the one above.
+    pub labels: Vec<Option<String>>,
     /// All calls, however they ended.
     pub calls: u64,
     /// Calls whose caller got the whole answer.

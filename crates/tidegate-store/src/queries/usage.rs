@@ -4,6 +4,8 @@
 //!
 //! What is older than the calls that are kept has only whole hours.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::{
     database::{Database, Kind, Query, Row, Value, query_text},
     error::StoreError,
@@ -15,10 +17,51 @@ use super::{
     rollups::{DAY_MS, HOUR_MS, LONGEST, SUMS},
 };
 
+/// Names that are looked up by one statement.
+const IDS_AT_ONCE: usize = 500;
+
 /// The rows of a report.
 pub(crate) async fn report(database: &Database, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
     let rows = database.fetch_all(statement(database.kind(), query)).await?;
-    rows.iter().map(|row| usage_from_row(row, query.group_by.len())).collect()
+    let mut rows: Vec<UsageRow> =
+        rows.iter().map(|row| usage_from_row(row, query.group_by.len())).collect::<Result<_, _>>()?;
+    for (place, by) in query.group_by.iter().enumerate() {
+        let table = match by {
+            GroupBy::Organization => "organizations",
+            GroupBy::Team => "teams",
+            GroupBy::Key => "keys",
+            _ => continue,
+        };
+        label(database, table, place, &mut rows).await?;
+    }
+    Ok(rows)
+}
+
+/// Puts the names beside the ids that stand in this place.
+async fn label(
+    database: &Database,
+    table: &str,
+    place: usize,
+    rows: &mut [UsageRow],
+) -> Result<(), StoreError> {
+    let ids: BTreeSet<String> =
+        rows.iter().filter_map(|row| row.names.get(place).cloned().flatten()).collect();
+    let ids: Vec<String> = ids.into_iter().collect();
+    let mut names = BTreeMap::<String, String>::new();
+    for some in ids.chunks(IDS_AT_ONCE) {
+        let places: Vec<String> = (1..=some.len()).map(|number| format!("${number}")).collect();
+        let select = query_text(format!("SELECT id, name FROM {table} WHERE id IN ({})", places.join(", ")));
+        for row in database.fetch_all(select.bind_all(some.iter().map(Value::from))).await? {
+            names.insert(row.get("id")?, row.get("name")?);
+        }
+    }
+    for row in rows {
+        let name = row.names.get(place).and_then(Option::as_ref).and_then(|id| names.get(id)).cloned();
+        if let Some(label) = row.labels.get_mut(place) {
+            *label = name;
+        }
+    }
+    Ok(())
 }
 
 /// Where a part of the answer comes from.
@@ -327,6 +370,7 @@ fn usage_from_row(row: &Row, groups: usize) -> Result<UsageRow, StoreError> {
     let names = (0..groups).map(|place| row.get(&format!("name_{place}"))).collect::<Result<_, _>>()?;
     Ok(UsageRow {
         names,
+        labels: vec![None; groups],
         calls,
         answered: number(row, "answered")?,
         failed: number(row, "failed")?,

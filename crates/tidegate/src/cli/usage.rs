@@ -213,8 +213,8 @@ fn title(by: &GroupBy) -> String {
 
 fn cells(row: &UsageRow, is_charged: bool) -> Vec<String> {
     let at_least = if row.unpriced > 0 { "≥ " } else { "" };
-    let names = row.names.iter().map(|name| name.clone().unwrap_or_else(|| "–".to_owned()));
-    let mut cells: Vec<String> = names.collect();
+    let names = row.names.iter().zip(&row.labels).map(|(name, label)| label.as_ref().or(name.as_ref()));
+    let mut cells: Vec<String> = names.map(|name| name.cloned().unwrap_or_else(|| "–".to_owned())).collect();
     cells.extend([
         grouped(row.calls),
         grouped(row.answered),
@@ -245,8 +245,11 @@ fn cost(row: &UsageRow) -> NanoDollars {
 /// thing, else each has its own.
 fn describe(by: &[GroupBy], row: &UsageRow) -> serde_json::Map<String, Value> {
     let mut map = serde_json::Map::new();
-    for (by_one, name) in by.iter().zip(&row.names) {
+    for ((by_one, name), label) in by.iter().zip(&row.names).zip(&row.labels) {
         let word = if by.len() == 1 { "name".to_owned() } else { word(by_one) };
+        if matches!(by_one, GroupBy::Organization | GroupBy::Team | GroupBy::Key) {
+            map.insert(format!("{word}_label"), label.clone().into());
+        }
         map.insert(word, name.clone().into());
     }
     let usage = &row.usage;
