@@ -25,7 +25,7 @@ use crate::error::{GatewayError, Source};
 use crate::gateway::Gateway;
 use crate::plan::Plan;
 use crate::way::Refusal;
-use estimate::Estimate;
+use estimate::{Estimate, likely_tokens};
 
 /// Margins are in millionths.
 const WHOLE: i128 = 1_000_000;
@@ -44,35 +44,39 @@ pub(crate) async fn hold(
     if levels.is_empty() && most.is_none() {
         return Ok(None);
     }
-    let has_budget = levels.iter().any(|level| has_hard_budget(&level.limits));
+    let tokens =
+        if levels.iter().any(|level| !level.limits.tokens.is_empty()) { likely_tokens(call) } else { 0 };
+    if most.is_none() && !levels.iter().any(|level| has_hard_budget(&level.limits)) {
+        // What it costs is counted when it is known; nothing is refused for it.
+        let amounts = Amounts { tokens, cost: NanoDollars::ZERO };
+        return reserve(gateway, call, &levels, amounts)
+            .await
+            .map(Some)
+            .map_err(|refused| to_refusal(gateway, call, refused));
+    }
     let mut estimate = Estimate::of_size(call);
-    let mut cost = NanoDollars::ZERO;
-    if has_budget || most.is_some() {
-        if most.is_some_and(|most| ceiling(&estimate, plan) > Some(most))
-            && let Some(counted) = estimate.counted().await
-        {
-            estimate = counted;
-        }
-        keep_affordable(gateway, call, plan, &estimate, most).map_err(|error| Box::new(error.into()))?;
-        cost = charged(call, ceiling(&estimate, plan).unwrap_or_default());
+    if let Some(most) = most
+        && ceiling(&estimate, plan) > Some(most)
+        && ceiling(&estimate.floor(), plan) <= Some(most)
+        && let Some(counted) = estimate.counted().await
+    {
+        estimate = counted;
     }
-    let amounts = Amounts { tokens: estimate.likely_tokens(), cost };
-    match reserve(gateway, call, &levels, amounts).await {
-        Ok(hold) => Ok(Some(hold)),
-        Err(refused @ Refused::Budget { .. }) => {
-            // By its size the call does not fit. Its text may have a fourth of that in tokens.
-            if let Some(counted) = estimate.counted().await {
-                let cost = charged(call, ceiling(&counted, plan).unwrap_or_default());
-                let amounts = Amounts { cost, ..amounts };
-                return match reserve(gateway, call, &levels, amounts).await {
-                    Ok(hold) => Ok(Some(hold)),
-                    Err(refused) => Err(to_refusal(gateway, call, refused)),
-                };
-            }
-            Err(to_refusal(gateway, call, refused))
-        }
-        Err(refused) => Err(to_refusal(gateway, call, refused)),
+    keep_affordable(gateway, call, plan, &estimate, most).map_err(|error| Box::new(error.into()))?;
+    let amounts = |estimate: &Estimate<'_>| Amounts {
+        tokens,
+        cost: charged(call, ceiling(estimate, plan).unwrap_or_default()),
+    };
+    let mut reserved = reserve(gateway, call, &levels, amounts(&estimate)).await;
+    if let Err(Refused::Budget { usd, used, held, .. }) = reserved
+        // By its size the call does not fit. Its text may have a fourth of that in tokens: worth counting, unless even far
+        // less would not fit.
+        && amounts(&estimate.floor()).cost <= usd - used - held
+        && let Some(counted) = estimate.counted().await
+    {
+        reserved = reserve(gateway, call, &levels, amounts(&counted)).await;
     }
+    reserved.map(Some).map_err(|refused| to_refusal(gateway, call, refused))
 }
 
 async fn reserve(gateway: &Gateway, call: &Call, levels: &Levels, amounts: Amounts) -> Result<Hold, Refused> {
@@ -281,3 +285,6 @@ fn whose(scope: &Scope, call: &Call) -> String {
         Scope::Tag(name, value) => format!("the tag `{name}={value}`"),
     }
 }
+
+#[cfg(test)]
+mod tests;
