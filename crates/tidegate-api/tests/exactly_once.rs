@@ -37,7 +37,7 @@ const MIX: [(Fate, &str); 8] = [
     (Fate::Failed, "bad-request"),
     (Fate::Failed, "error-500"),
     (Fate::Cut, "cut-after-7"),
-    (Fate::HungUp, "slow-50tps"),
+    (Fate::HungUp, "slow-2tps"),
 ];
 
 async fn start() -> (RunningSim, TestGateway) {

@@ -121,7 +121,10 @@ fn dollars(nano: u64) -> String {
     NanoDollars(i64::try_from(nano).unwrap_or(i64::MAX)).to_string()
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is mapped over options of an entry that is taken apart")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is mapped over options of an entry that is taken apart"
+)]
 fn word(text: Text) -> String {
     text.as_str().to_owned()
 }

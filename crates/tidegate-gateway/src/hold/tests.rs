@@ -69,7 +69,7 @@ fn read(exchange: &Value) -> Option<Recorded> {
         return None;
     };
     let model = request["model"].as_str().unwrap_or("gemini-2.5-flash").to_owned();
-    let path = (dialect == Dialect::Gemini).then(|| PathParts { model, stream: false, json_array: false });
+    let path = (dialect == Dialect::Gemini).then_some(PathParts { model, stream: false, json_array: false });
     let arrival = Arrival {
         at: Instant::now(),
         operation: Operation::Chat,
