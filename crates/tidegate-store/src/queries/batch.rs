@@ -127,10 +127,17 @@ mod tests {
                 "{table}"
             );
         }
+        // Ids that read alike when they are written out.
+        let alike = [("org_1", "b/c"), ("org_1/b", "c")].map(|(organization, name)| LedgerEntry {
+            organization_id: Some(organization.into()),
+            end_user: Some(name.into()),
+            ..LedgerEntry::new(CallId::now(), "openai-chat", "chat")
+        });
+        assert!(database.write_batch(&alike, Some(&position(20)), &position(30)).await.unwrap());
         for sql in
             ["SELECT CAST(SUM(calls) AS BIGINT) AS n FROM usage_days", "SELECT COUNT(*) AS n FROM calls"]
         {
-            assert_eq!(database.fetch_one(query(sql)).await.unwrap().get::<i64>("n").unwrap(), 3);
+            assert_eq!(database.fetch_one(query(sql)).await.unwrap().get::<i64>("n").unwrap(), 5);
         }
     }
 

@@ -72,14 +72,25 @@ pub(crate) async fn add(transaction: &mut Transaction, entries: &[LedgerEntry]) 
     for ((hour, key), sums) in &usage_hours {
         usage_days.entry((bucket(*hour, DAY_MS), *key)).or_default().add(sums);
     }
-    let mut scope_days = BTreeMap::<(ScopeKey<'_>, i64), Sums>::new();
-    for ((key, hour), sums) in &scope_hours {
-        scope_days.entry((*key, bucket(*hour, DAY_MS))).or_default().add(sums);
+    // By their text: should an id hold a slash, two of them could read alike, and PostgreSQL refuses a statement with two
+    // rows for one place.
+    let mut scope_texts = BTreeMap::<(String, i64), Sums>::new();
+    for ((key, hour), sums) in scope_hours {
+        scope_texts.entry((key.text(), hour)).or_default().add(&sums);
+    }
+    let mut scope_days = BTreeMap::<(&str, i64), Sums>::new();
+    for ((scope, hour), sums) in &scope_texts {
+        scope_days.entry((scope, bucket(*hour, DAY_MS))).or_default().add(sums);
     }
     USAGE_HOURS.run(transaction, &rows(usage_hours), push_usage).await?;
     USAGE_DAYS.run(transaction, &rows(usage_days), push_usage).await?;
-    SCOPE_HOURS.run(transaction, &rows(scope_hours), push_scope).await?;
-    SCOPE_DAYS.run(transaction, &rows(scope_days), push_scope).await?;
+    let scope_days = rows(scope_days);
+    SCOPE_DAYS.run(transaction, &scope_days, |values, row| push_scope(values, row.0, &row.1)).await?;
+    SCOPE_HOURS
+        .run(transaction, &rows(scope_texts), |values, ((scope, hour), sums)| {
+            push_scope(values, (scope, *hour), sums)
+        })
+        .await?;
     Ok(())
 }
 
@@ -152,9 +163,8 @@ fn push_usage(values: &mut Vec<Value>, row: &((i64, UsageKey<'_>), Sums)) {
     values.extend(sums.0.map(Value::from));
 }
 
-fn push_scope(values: &mut Vec<Value>, row: &((ScopeKey<'_>, i64), Sums)) {
-    let ((scope, bucket), sums) = row;
-    values.push(scope.text().into());
-    values.push((*bucket).into());
+fn push_scope(values: &mut Vec<Value>, (scope, bucket): (&str, i64), sums: &Sums) {
+    values.push(scope.into());
+    values.push(bucket.into());
     values.extend(sums.0.map(Value::from));
 }
