@@ -1,13 +1,17 @@
 //! The command line: one file a command. Called by `main`.
 
+mod administer;
+mod audit;
 mod calls;
 mod check;
 mod demo;
+mod keys;
 mod ledger;
 mod models;
 mod schema;
 mod serve;
 mod sim;
+mod teams;
 mod usage;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +38,9 @@ pub(crate) enum Command {
     Schema,
     Usage(Box<usage::Options>),
     Calls(calls::Options),
+    Keys(keys::Options),
+    Teams(teams::Options),
+    Audit(audit::Options),
 }
 
 /// Runs a command to its end.
@@ -47,5 +54,8 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Schema => schema::run(),
         Command::Usage(options) => usage::run(&options),
         Command::Calls(options) => calls::run(&options),
+        Command::Keys(options) => keys::run(options),
+        Command::Teams(options) => teams::run(options),
+        Command::Audit(options) => audit::run(options),
     }
 }

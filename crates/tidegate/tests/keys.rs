@@ -1,0 +1,190 @@
+//! `tidegate keys`, `teams` and `audit` as a person types them: what goes where, and that it works beside a running
+//! gateway.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+
+mod common;
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use common::{PATIENCE, Workplace};
+use serde_json::Value;
+
+fn workplace() -> Workplace {
+    Workplace::new().with("OPENAI_API_KEY", "sk-test").with("USER", "tester")
+}
+
+/// The status that `GET /v1/models` answers with.
+fn status(address: SocketAddr, key: &str) -> u16 {
+    let mut socket = TcpStream::connect(address).unwrap();
+    let request = format!(
+        "GET /v1/models HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\nconnection: close\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+fn wait_for(address: SocketAddr, key: &str, expected: u16) {
+    let deadline = Instant::now() + PATIENCE;
+    while status(address, key) != expected {
+        assert!(Instant::now() < deadline, "never {expected}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_secret_is_alone_on_standard_output_and_shown_once() {
+    let workplace = workplace();
+    let team = workplace.run(&["teams", "create", "--name", "core", "--budget", "100/month"]);
+    assert!(team.code == Some(0) && team.output.starts_with("team_"), "{team:?}");
+    let made = workplace.run(&[
+        "keys",
+        "create",
+        "--name",
+        "alice",
+        "--team",
+        "core",
+        "--requests",
+        "60/minute",
+        "--model",
+        "openai/*",
+        "--tag",
+        "app=shop",
+        "--expires",
+        "30d",
+    ]);
+    assert_eq!(made.code, Some(0), "{}", made.errors);
+    let secret = made.output.trim_end();
+    assert!(secret.starts_with("tg-") && secret.len() == 52 && !secret.contains('\n'), "{secret}");
+    assert!(made.errors.contains("key_") && made.errors.contains("alice"), "{}", made.errors);
+    let listed = workplace.run(&["keys", "list", "--json"]);
+    let keys: Value = serde_json::from_str(&listed.output).unwrap();
+    let id = keys[0]["id"].as_str().unwrap();
+    let shown: Value = serde_json::from_str(&workplace.run(&["keys", "show", id]).output).unwrap();
+    assert_eq!(shown["permissions"]["models"][0], "openai/*");
+    assert_eq!(shown["tags"]["app"], "shop");
+    assert_eq!(shown["team_id"], team.output.trim_end());
+
+    let updated =
+        workplace.run(&["keys", "update", id, "--requests", "none", "--budget", "5/day/soft", "--json"]);
+    let updated: Value = serde_json::from_str(&updated.output).unwrap();
+    assert_eq!(updated["limits"].to_string(), r#"{"budgets":[{"usd":"5","per":"day","kind":"soft"}]}"#);
+    assert_eq!(updated["permissions"], shown["permissions"], "what is not named stays");
+    let rotated = workplace.run(&["keys", "rotate", id, "--grace", "1h"]);
+    assert!(rotated.output.starts_with("tg-") && rotated.output != made.output, "{rotated:?}");
+
+    let mut seen = String::new();
+    for command in [
+        &["keys", "list"][..],
+        &["keys", "list", "--json"],
+        &["keys", "show", id],
+        &["audit", "list"],
+        &["audit", "list", "--json"],
+    ] {
+        let ended = workplace.run(command);
+        assert_eq!(ended.code, Some(0), "{command:?} {}", ended.errors);
+        seen.push_str(&ended.output);
+        seen.push_str(&ended.errors);
+    }
+    assert!(seen.contains("cli:tester") && seen.contains("key.rotate"), "{seen}");
+    for secret in [secret, rotated.output.trim_end()] {
+        assert!(!seen.contains(&secret[8..secret.len() - 4]));
+    }
+}
+
+#[test]
+fn what_is_changed_beside_a_running_gateway_is_in_force_within_moments() {
+    let workplace = workplace();
+    let mut running = workplace.start(&["serve", "--listen", "127.0.0.1:0"]);
+    let address = running.address();
+    assert_eq!(status(address, "anything"), 200, "everybody on loopback until there is a key");
+    let made = workplace.run(&["keys", "create", "--name", "alice", "--json"]);
+    let made: Value = serde_json::from_str(&made.output).unwrap();
+    let (id, key) = (made["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
+    wait_for(address, key, 200);
+    wait_for(address, "anything", 401);
+    assert_eq!(workplace.run(&["keys", "disable", id]).code, Some(0));
+    wait_for(address, key, 401);
+    assert_eq!(workplace.run(&["keys", "enable", id]).code, Some(0));
+    wait_for(address, key, 200);
+    assert_eq!(workplace.run(&["audit", "verify"]).code, Some(0));
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
+}
+
+#[test]
+fn a_changed_line_of_the_audit_log_is_found_and_named() {
+    let workplace = workplace();
+    for name in ["first", "second", "third"] {
+        assert_eq!(workplace.run(&["teams", "create", "--name", name]).code, Some(0));
+    }
+    let whole = workplace.run(&["audit", "verify"]);
+    assert!(whole.code == Some(0) && whole.output.contains("3 lines"), "{whole:?}");
+    // Behind the database's back, in its file: the name of the team in the second line's state.
+    let file = workplace.path().join("tidegate-data/tidegate.db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let needle = b"\"name\":\"second\"";
+    let places: Vec<usize> = bytes
+        .windows(needle.len())
+        .enumerate()
+        .filter(|(_, window)| window == needle)
+        .map(|(at, _)| at)
+        .collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at + 8] = b'S';
+    }
+    std::fs::write(&file, bytes).unwrap();
+    let broken = workplace.run(&["audit", "verify"]);
+    assert!(broken.code == Some(1) && broken.output.contains("line 2 was altered"), "{broken:?}");
+    let broken: Value = serde_json::from_str(&workplace.run(&["audit", "verify", "--json"]).output).unwrap();
+    assert_eq!(broken["whole"], false);
+}
+
+#[test]
+fn wrong_usage_says_what_is_right() {
+    let workplace = workplace();
+    for (command, code, said) in [
+        (&["keys", "create", "--name", "x", "--team", "nobody"][..], 2, "tidegate teams create"),
+        (&["keys", "create", "--name", "x", "--requests", "60/min"], 2, "minute"),
+        (&["keys", "create", "--name", "x", "--budget", "5"], 2, "100/month"),
+        (&["keys", "create", "--name", "x", "--expires", "soon"], 2, "30d"),
+        (&["keys", "create", "--name", "x", "--role", "boss"], 2, "auditor"),
+        (&["keys", "create", "--name", " "], 1, "name"),
+        (&["keys", "show", "key_x"], 1, "tidegate keys list"),
+        (&["keys", "disable", "key_x"], 1, "no key key_x"),
+    ] {
+        let ended = workplace.run(command);
+        assert_eq!(ended.code, Some(code), "{command:?} {}", ended.errors);
+        assert!(ended.errors.contains(said) && ended.output.is_empty(), "{command:?} {}", ended.errors);
+    }
+    let wrong = workplace.with("TIDEGATE_MASTER_KEY", "short").run(&["keys", "list"]);
+    assert!(wrong.code == Some(2) && wrong.errors.contains("openssl rand"), "{wrong:?}");
+}
+
+#[test]
+fn help_of_every_command_below_fits_a_screen() {
+    let workplace = workplace();
+    for command in [
+        &["keys", "create"][..],
+        &["keys", "list"],
+        &["keys", "show"],
+        &["keys", "update"],
+        &["keys", "rotate"],
+        &["keys", "disable"],
+        &["teams", "create"],
+        &["teams", "update"],
+        &["audit", "list"],
+        &["audit", "verify"],
+    ] {
+        let help = workplace.run(&[command, &["--help"]].concat());
+        assert_eq!(help.code, Some(0));
+        assert!(help.output.lines().count() <= 24, "{command:?}:\n{}", help.output);
+        let longest = help.output.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(100), "{command:?}:\n{}", help.output);
+    }
+}
