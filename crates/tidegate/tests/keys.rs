@@ -1,7 +1,7 @@
 //! `tidegate keys`, `teams` and `audit` as a person types them: what goes where, and that it works beside a running
 //! gateway.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")]
 
 mod common;
 
@@ -167,6 +167,27 @@ fn wrong_usage_says_what_is_right() {
 }
 
 #[test]
+fn a_master_key_is_replaced_and_seals_the_log_from_then_on() {
+    let (old, new) = ("0a".repeat(32), "0b".repeat(32));
+    let workplace = workplace().with("TIDEGATE_MASTER_KEY", &old);
+    assert_eq!(workplace.run(&["teams", "create", "--name", "core"]).code, Some(0));
+    let file = workplace.write("new.key", &new);
+    let rotated =
+        workplace.run(&["credentials", "rotate-master-key", "--new-key-file", file.to_str().unwrap()]);
+    assert!(rotated.code == Some(0) && rotated.output.is_empty(), "{rotated:?}");
+    let with_the_old = workplace.run(&["audit", "verify"]);
+    assert!(
+        with_the_old.code == Some(1) && with_the_old.output.contains("another master key"),
+        "{with_the_old:?}"
+    );
+    std::fs::write(workplace.path().join("key"), new).unwrap();
+    let workplace = workplace.with("TIDEGATE_MASTER_KEY", "").with("TIDEGATE_MASTER_KEY_FILE", "key");
+    let with_the_new = workplace.run(&["audit", "verify"]);
+    assert!(with_the_new.code == Some(0) && with_the_new.output.contains("sealed"), "{with_the_new:?}");
+    assert!(workplace.run(&["credentials", "list"]).output.contains("no credentials"));
+}
+
+#[test]
 fn help_of_every_command_below_fits_a_screen() {
     let workplace = workplace();
     for command in [
@@ -178,6 +199,8 @@ fn help_of_every_command_below_fits_a_screen() {
         &["keys", "disable"],
         &["teams", "create"],
         &["teams", "update"],
+        &["credentials", "list"],
+        &["credentials", "rotate-master-key"],
         &["audit", "list"],
         &["audit", "verify"],
     ] {

@@ -4,6 +4,7 @@ mod administer;
 mod audit;
 mod calls;
 mod check;
+mod credentials;
 mod demo;
 mod keys;
 mod ledger;
@@ -40,6 +41,7 @@ pub(crate) enum Command {
     Calls(calls::Options),
     Keys(keys::Options),
     Teams(teams::Options),
+    Credentials(credentials::Options),
     Audit(audit::Options),
 }
 
@@ -56,6 +58,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Calls(options) => calls::run(&options),
         Command::Keys(options) => keys::run(options),
         Command::Teams(options) => teams::run(options),
+        Command::Credentials(options) => credentials::run(options),
         Command::Audit(options) => audit::run(options),
     }
 }
