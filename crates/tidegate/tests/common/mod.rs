@@ -1,6 +1,9 @@
 //! Runs the real binary in a directory of its own, with no environment but what a test gives it.
 
 #![expect(dead_code, reason = "each test program uses a part of it")]
+#![expect(clippy::print_stderr, reason = "what the process said explains why a test failed")]
+
+pub(crate) mod fleet;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -162,6 +165,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.seen.extend(self.lines.try_iter().flat_map(|line| [line, "\n".to_owned()]));
+            eprintln!("the process said:\n{}", self.seen);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

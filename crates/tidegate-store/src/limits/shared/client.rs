@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 use tidegate_policy::{Amounts, LimitsUsage, Room, Spending};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::super::answers::{LevelUsage, Refused};
@@ -27,11 +28,25 @@ use crate::{CallId, Scope};
 /// Questions that wait for the courier. Far more than can be answered in the patience that a call has.
 const QUEUE: usize = 4_096;
 
+/// How long a call waits for its answer at most. The courier gives one as soon as Redis has, or is found to be away; while
+/// questions stand in line before it and Redis answers them, there is no reason to count without it.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long the first connection is waited for at the start.
 const START_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a call waits for what a level has spent before. A database that takes longer is not well.
 const SPENDING_PATIENCE: Duration = Duration::from_secs(1);
+
+/// So many questions to the ledger at a time. When many ask for the same, as after Redis was emptied, the first answer serves
+/// all of them.
+const LEDGER_QUESTIONS: usize = 4;
+
+/// How many times is asked before the ledger is, as long as others tell Redis about their levels meanwhile.
+const FILL_TRIES: usize = 3;
+
+/// After the ledger could not say in time what was spent, it is left alone for so long, and calls do not wait for it.
+const LEDGER_REST: Duration = Duration::from_secs(2);
 
 /// When a caller may try again who was refused because Redis is away.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -49,6 +64,10 @@ pub(in super::super) struct Shared {
     unreachable: Unreachable,
     source: Option<Arc<dyn SpendingSource>>,
     patience: Duration,
+    ledger_questions: Semaphore,
+    /// Counts how many times Redis was told what was spent.
+    told: AtomicU64,
+    ledger_rests_until: Mutex<Option<Instant>>,
     /// Where the ledger is asked: its connections belong to that runtime, not to a worker's.
     runtime: Handle,
 }
@@ -72,7 +91,18 @@ impl Shared {
         let SharedOptions { replica, patience, dead_after, unreachable, source, .. } = options;
         let courier = Courier::new(connection, receiver, link.clone(), replica, patience, dead_after);
         drop(runtime.spawn(courier.run()));
-        let shared = Self { jobs, link, outages: Outages::default(), unreachable, source, patience, runtime };
+        let shared = Self {
+            jobs,
+            link,
+            outages: Outages::default(),
+            unreachable,
+            source,
+            patience,
+            ledger_questions: Semaphore::new(LEDGER_QUESTIONS),
+            told: AtomicU64::new(0),
+            ledger_rests_until: Mutex::default(),
+            runtime,
+        };
         if timeout(START_PATIENCE, shared.wait_until_there()).await.is_err() {
             tracing::warn!("Redis is not there yet; limits are held without it until it is");
         }
@@ -190,12 +220,26 @@ impl Shared {
         amounts: Amounts,
         text: impl Fn(&[(usize, Spending)]) -> String,
     ) -> Option<Answer> {
-        let first = self.ask_once(about, levels, amounts, text(&[])).await?;
-        let Answer::Fill(places) = first else { return Some(first) };
-        let scopes = places.iter().filter_map(|place| levels.get(*place)).map(|level| level.scope.clone());
-        let spending = self.spending(scopes.collect(), SPENDING_PATIENCE).await?;
-        let seeds: Vec<_> = places.into_iter().zip(spending).collect();
-        self.ask_once(about, levels, amounts, text(&seeds)).await
+        let mut tries_left = FILL_TRIES;
+        loop {
+            let told_before = self.told.load(Ordering::Relaxed);
+            let answer = self.ask_once(about, levels, amounts, text(&[])).await?;
+            let Answer::Fill(places) = answer else { return Some(answer) };
+            let turn = timeout(SPENDING_PATIENCE, self.ledger_questions.acquire()).await;
+            let _turn = turn.ok()?.ok()?;
+            // While this one waited for its turn, another may have told Redis about the same level.
+            tries_left -= 1;
+            if tries_left > 0 && self.told.load(Ordering::Relaxed) != told_before {
+                continue;
+            }
+            let scopes =
+                places.iter().filter_map(|place| levels.get(*place)).map(|level| level.scope.clone());
+            let spending = self.spending(scopes.collect(), SPENDING_PATIENCE).await?;
+            let seeds: Vec<_> = places.into_iter().zip(spending).collect();
+            let answer = self.ask_once(about, levels, amounts, text(&seeds)).await;
+            self.told.fetch_add(1, Ordering::Relaxed);
+            return answer;
+        }
     }
 
     async fn ask_once(
@@ -216,9 +260,13 @@ impl Shared {
         if self.jobs.try_send(Job { about, text, answer }).is_err() {
             return Reply::Away;
         }
-        match timeout(self.patience, reply).await {
+        match timeout(ANSWER_PATIENCE, reply).await {
             Ok(Ok(reply)) => reply,
-            Ok(Err(_)) | Err(_) => Reply::Away,
+            Ok(Err(_)) => Reply::Away,
+            Err(_) => {
+                tracing::debug!(?about, "a question about limits was not answered in time");
+                Reply::Away
+            }
         }
     }
 
@@ -226,22 +274,20 @@ impl Shared {
         if self.unreachable == Unreachable::Deny {
             return Err(unavailable());
         }
-        let unknown = levels.iter().filter(|level| !self.outages.knows(level));
+        let unknown = levels.iter().filter(|level| !self.outages.knows(&self.link, level));
         let unknown: Vec<Scope> = unknown.map(|level| level.scope.clone()).collect();
         if !unknown.is_empty() {
             let spending = self.spending(unknown.clone(), self.patience).await;
             for (place, scope) in unknown.iter().enumerate() {
-                let spent = spending.as_ref().and_then(|all| all.get(place)).cloned().unwrap_or_default();
-                let by_period = tidegate_policy::BudgetPeriod::ALL;
-                let by_period = by_period.map(|per| (per, per.start(spent.as_of), spent.in_period(per)));
-                self.outages.know(scope, by_period.to_vec());
+                let spent = spending.as_ref().and_then(|all| all.get(place));
+                self.outages.learn(&self.link, scope, spent);
             }
         }
         self.outages.reserve(&self.link, levels, amounts)
     }
 
     fn knows_all(&self, levels: &Limited<'_>) -> bool {
-        self.source.is_none() || levels.iter().all(|level| self.outages.knows(level))
+        self.source.is_none() || levels.iter().all(|level| self.outages.knows(&self.link, level))
     }
 
     /// What levels have spent, as the ledger knows; `None`, when it cannot say.
@@ -249,21 +295,27 @@ impl Shared {
         let Some(source) = &self.source else {
             return Some(vec![Spending::default(); scopes.len()]);
         };
+        if self.ledger_rest().is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
         match timeout(patience, self.runtime.spawn(source.spending(scopes))).await {
-            Ok(Ok(Ok(spending))) => Some(spending),
+            Ok(Ok(Ok(spending))) => return Some(spending),
             Ok(Ok(Err(error))) => {
                 tracing::warn!(error = %error, "what was spent could not be read from the ledger");
-                None
             }
             Ok(Err(error)) => {
                 tracing::error!(error = %error, "reading what was spent ended abruptly");
-                None
             }
             Err(_) => {
                 tracing::warn!("what was spent could not be read from the ledger in time");
-                None
             }
         }
+        *self.ledger_rest() = Some(Instant::now() + LEDGER_REST);
+        None
+    }
+
+    fn ledger_rest(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.ledger_rests_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn wait_until_there(&self) {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use fred::error::Error;
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike as _, LuaInterface as _};
 use fred::prelude::{Builder, Client, Config, ConnectionConfig, Options, ReconnectPolicy};
 use fred::types::config::UnresponsiveConfig;
+
+use tokio::time::timeout;
 
 use super::options::{SharedError, SharedOptions};
 
@@ -63,15 +65,19 @@ impl Connection {
             Options { fail_fast: true, max_attempts: Some(1), timeout: Some(patience), ..Options::default() };
         let client = self.client.with_options(&options);
         let anchor = self.anchor.as_str();
-        let answer: Result<String, Error> = client.evalsha(self.hash.as_str(), anchor, operations).await;
-        let text = match answer {
-            Err(error) if error.details().starts_with("NOSCRIPT") => {
-                client.eval::<String, _, _, _>(SCRIPT, anchor, operations).await?
+        let answer = async {
+            match client.evalsha(self.hash.as_str(), anchor, operations).await {
+                Err(error) if error.details().starts_with("NOSCRIPT") => {
+                    client.eval::<String, _, _, _>(SCRIPT, anchor, operations).await
+                }
+                answer => answer,
             }
-            answer => answer?,
         };
-        serde_json::from_str(&text)
-            .map_err(|error| Error::new(fred::error::ErrorKind::Parse, error.to_string()))
+        // The client's own patience begins only once it has a connection, and while it makes a new one it waits.
+        let text = timeout(patience, answer)
+            .await
+            .map_err(|_elapsed| Error::new(ErrorKind::Timeout, "there was no answer in time"))??;
+        serde_json::from_str(&text).map_err(|error| Error::new(ErrorKind::Parse, error.to_string()))
     }
 
     /// Closes the connection.

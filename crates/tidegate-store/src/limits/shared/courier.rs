@@ -30,11 +30,11 @@ const ADDED_AT_A_TIME: usize = 512;
 /// How long an ended call waits for a question to travel with.
 const SETTLE_DELAY: Duration = Duration::from_millis(5);
 
-/// How often a replica says that it lives.
-const BEAT_EVERY: Duration = Duration::from_secs(5);
+/// How often a replica says that it lives, and hears how many others do: when Redis goes away, each must know its share.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
 
 /// Each so many signs of life it is checked that Redis holds nothing for calls that are over.
-const BEATS_PER_CHECK: u64 = 12;
+const BEATS_PER_CHECK: u64 = 60;
 
 /// A replica that was not heard of for so long has no share in limits any more.
 const UNCOUNTED_AFTER: Duration = Duration::from_secs(30);
@@ -183,8 +183,11 @@ impl Courier {
         self.prepare_addition();
         let mut texts: Vec<String> = settles.iter().map(question::settle).collect();
         texts.extend(self.addition.clone());
+        let is_check = is_beat && self.is_time_to_check();
         if is_beat {
             texts.push(self.beat());
+        }
+        if is_check {
             texts.push(question::list());
         }
         for job in &jobs {
@@ -202,7 +205,7 @@ impl Courier {
         let text = question::join(&self.replica, texts.iter().map(String::as_str));
         match self.connection.run(&text, self.patience).await {
             Ok(answers) if answers.len() == texts.len() => {
-                self.hear(settles, jobs, is_beat, answers);
+                self.hear(settles, jobs, is_beat, is_check, answers);
                 Ok(())
             }
             Ok(_) => {
@@ -231,7 +234,14 @@ impl Courier {
         self.link.settle_again(settles);
     }
 
-    fn hear(&mut self, settles: Vec<Settle>, jobs: Vec<Job>, is_beat: bool, answers: Vec<Vec<String>>) {
+    fn hear(
+        &mut self,
+        settles: Vec<Settle>,
+        jobs: Vec<Job>,
+        is_beat: bool,
+        is_check: bool,
+        answers: Vec<Vec<String>>,
+    ) {
         let mut answers = answers.into_iter();
         for settle in settles {
             self.outstanding.remove(&settle.call);
@@ -246,6 +256,8 @@ impl Courier {
         }
         if is_beat {
             self.hear_beat(answers.next().as_ref());
+        }
+        if is_check {
             self.check(answers.next());
         }
         for job in jobs {
@@ -287,15 +299,16 @@ impl Courier {
 
     /// Releases what Redis holds for calls that this process knows nothing of: questions that it answered after nobody
     /// waited any more, over a connection that was given up.
-    fn check(&mut self, calls: Option<Vec<String>>) {
-        self.beats += 1;
-        if !self.beats.is_multiple_of(BEATS_PER_CHECK) || !self.link.is_recovered() {
-            return;
-        }
+    fn check(&self, calls: Option<Vec<String>>) {
         let calls = calls.into_iter().flatten().filter_map(|word| word.parse::<CallId>().ok());
         for call in calls.filter(|call| !self.outstanding.contains(call)) {
             self.link.settle(Settle::release(call));
         }
+    }
+
+    fn is_time_to_check(&mut self) -> bool {
+        self.beats += 1;
+        self.beats.is_multiple_of(BEATS_PER_CHECK) && self.link.is_recovered()
     }
 
     fn beat(&self) -> String {
@@ -304,8 +317,10 @@ impl Courier {
 
     fn hear_beat(&self, words: Option<&Vec<String>>) {
         let Some(words) = words else { return };
-        if let Some(replicas) = words.get(1).and_then(|word| word.parse().ok()) {
-            self.link.set_replicas(replicas);
+        if let Some(replicas) = words.get(1).and_then(|word| word.parse().ok())
+            && self.link.set_replicas(replicas)
+        {
+            tracing::info!(replicas, "so many replicas count their limits together");
         }
         if let Some(now) = words.get(3).and_then(|word| word.parse().ok()) {
             self.link.set_now(now);

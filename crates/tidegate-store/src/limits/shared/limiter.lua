@@ -7,6 +7,7 @@
 --   {prefix}:w:<scope>:<what><p> a window: `s` its sum, `o` and `n` its oldest and newest slice, and the slices by number
 --   {prefix}:h:<replica>         the calls in flight of a replica, each with all that it has taken
 --   {prefix}:replicas            when each replica was last heard of
+--   {prefix}:p:<scope>           what was spent a moment ago at a level that is not here: by period, start and end
 --   {prefix}:a:<id>              additions that were made already
 --
 -- ARGV[1] is a JSON list of operations. The answer is a JSON list with a list of strings for each of them. Numbers are
@@ -19,6 +20,10 @@ local LENGTH = { s = 1000000, m = 60000000, h = 3600000000, d = 86400000000 }
 local FORGET_AFTER_SECONDS = 604800
 -- Holds of a dead replica that are released at a time, so that nobody waits long for it.
 local RELEASED_AT_A_TIME = 200
+
+-- What ended so shortly before a level was filled from the ledger may not have stood there yet, so it is added: rather is
+-- a moment's spending counted twice, once for each time that Redis was emptied, than not at all.
+local LEDGER_LAG = 300000
 
 local base = KEYS[1] .. ':'
 local time = redis.call('TIME')
@@ -111,6 +116,17 @@ local function until_room(window, excess)
   return LENGTH[window.per]
 end
 
+-- What was spent shortly before the level was filled.
+local function add_waiting(key, scope, period, start)
+  local waiting = redis.call('HGETALL', base .. 'p:' .. scope)
+  for place = 1, #waiting, 2 do
+    local its_period, its_start, ended = string.match(waiting[place], '^(%a):(%d+):(%d+)$')
+    if its_period == period and its_start == start and number(ended) + LEDGER_LAG >= now then
+      redis.call('HINCRBY', key, period .. 'u', waiting[place + 1])
+    end
+  end
+end
+
 -- A level as it is now: its windows and accounts opened, filled from the ledger where they were not there. `nil`, when
 -- the ledger has to be asked first.
 local function open_level(level)
@@ -153,6 +169,7 @@ local function open_level(level)
       local used = number(seed[1]) == start and seed[2] or '0'
       redis.call('HSET', opened.key, period .. 's', int(start), period .. 'u', used, period .. 'h', '0',
         period .. 't', used, period .. 'g', int(now))
+      add_waiting(opened.key, level.s, period, int(start))
     end
   end
   if kept ~= known then redis.call('HSET', opened.key, 'k', kept) end
@@ -281,12 +298,16 @@ local function settle_hold(hold, tokens, cost, is_used)
 end
 
 -- Adds what was spent without a hold here until that microsecond, when the account is still the one of the period. An
--- account that was filled later has it from the ledger.
+-- account that was filled later has it from the ledger, but for the last moment.
 local function add_cost(scope, period, start, cost, ended)
   local key = base .. 'c:' .. scope
   local state = redis.call('HMGET', key, period .. 's', period .. 'g')
-  if state[1] == start and number(state[2]) <= number(ended) then
+  if state[1] == start and number(state[2]) <= number(ended) + LEDGER_LAG then
     redis.call('HINCRBY', key, period .. 'u', cost)
+  elseif not state[1] and number(ended) + LEDGER_LAG >= now then
+    local waiting = base .. 'p:' .. scope
+    redis.call('HINCRBY', waiting, period .. ':' .. start .. ':' .. int(number(ended)), cost)
+    redis.call('EXPIRE', waiting, 2)
   end
 end
 

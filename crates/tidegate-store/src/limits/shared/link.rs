@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tidegate_catalog::NanoDollars;
@@ -83,6 +83,8 @@ pub(super) struct Link {
     is_away: AtomicBool,
     /// Counts the times that Redis went away.
     outages: AtomicU64,
+    /// When it last did, in microseconds after the start.
+    away_since: AtomicI64,
     /// How many replicas there are, this one included.
     replicas: AtomicU64,
     is_recovered: AtomicBool,
@@ -101,6 +103,7 @@ impl Link {
         Self {
             is_away: AtomicBool::new(true),
             outages: AtomicU64::new(1),
+            away_since: AtomicI64::new(0),
             replicas: AtomicU64::new(1),
             is_recovered: AtomicBool::new(false),
             settles: Mutex::default(),
@@ -116,21 +119,30 @@ impl Link {
     }
 
     pub(super) fn set_away(&self, is_away: bool) {
-        if !self.is_away.swap(is_away, Ordering::AcqRel) && is_away {
+        if is_away && !self.is_away() {
+            self.away_since.store(self.elapsed(), Ordering::Relaxed);
             self.outages.fetch_add(1, Ordering::Relaxed);
         }
+        self.is_away.store(is_away, Ordering::Release);
     }
 
     pub(super) fn outages(&self) -> u64 {
         self.outages.load(Ordering::Relaxed)
     }
 
+    /// When Redis last went away.
+    pub(super) fn away_since(&self) -> Instant {
+        let after = u64::try_from(self.away_since.load(Ordering::Relaxed)).unwrap_or(0);
+        self.started + Duration::from_micros(after)
+    }
+
     pub(super) fn replicas(&self) -> u64 {
         self.replicas.load(Ordering::Relaxed).max(1)
     }
 
-    pub(super) fn set_replicas(&self, replicas: u64) {
-        self.replicas.store(replicas, Ordering::Relaxed);
+    /// Hears how many replicas there are; says whether that is news.
+    pub(super) fn set_replicas(&self, replicas: u64) -> bool {
+        self.replicas.swap(replicas, Ordering::Relaxed) != replicas
     }
 
     pub(super) fn is_recovered(&self) -> bool {

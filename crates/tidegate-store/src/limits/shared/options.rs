@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::super::spending::SpendingSource;
 
-/// Long enough for a network within a region and a script of many calls, short enough that a caller does not notice.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// What takes longer is taken for an outage, in which limits hold less exactly. A busy machine, or a fork of Redis, can take
+/// most of it without being one. When Redis goes away, calls wait for it once; from then on none does.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Where the shared counters are, and what is done without them.
 #[derive(Clone)]
@@ -21,7 +22,7 @@ pub struct SharedOptions {
     pub replica: String,
     /// Whom to ask for what a level has spent that Redis does not know. Without it levels begin at zero.
     pub source: Option<Arc<dyn SpendingSource>>,
-    /// How long a call waits for Redis.
+    /// How long Redis may take for an answer before it is taken to be away.
     pub patience: Duration,
     /// How long after its last sign of life a replica's calls in flight are taken for ended. The longer, the longer is
     /// their room lost; the shorter, the sooner does a replica that was only cut off lose the room of calls that go on.

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tidegate_catalog::NanoDollars;
-use tidegate_policy::{Amounts, BudgetPeriod, Limits, PeriodStart, RateLimit};
+use tidegate_policy::{
+    Amounts, BudgetPeriod, Limits, Measure, PeriodStart, RateLimit, RatePeriod, RateUsage, Spending,
+};
 
-use super::super::answers::Refused;
+use super::super::answers::{LevelUsage, Refused};
 use super::super::hold::{Hold, Taken};
 use super::super::limiter::Level;
 use super::super::local::{Local, LocalHold, LocalOptions};
@@ -19,7 +21,11 @@ use crate::Scope;
 /// Outages that follow each other closely are one: otherwise each would begin with empty windows.
 const SAME_OUTAGE: Duration = Duration::from_secs(60);
 
-/// Levels with budgets whose spending is remembered for an outage. Some 100 bytes each.
+/// What Redis said so shortly before it went away is taken as it was. What is older may lack what other replicas have spent
+/// since, so the ledger is asked too.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// Levels whose spending is remembered for an outage. Some 100 bytes each.
 const MOST_KNOWN: usize = 65_536;
 
 /// What is needed when Redis goes away, and the counters while it is.
@@ -29,8 +35,17 @@ pub(super) struct Outages {
     current: Mutex<Option<Current>>,
 }
 
-/// What a level had spent and held in each period with a budget, when Redis was last asked.
-type Known = Vec<(BudgetPeriod, PeriodStart, NanoDollars)>;
+/// How far a level's limits were used when Redis was last asked.
+#[derive(Default)]
+struct Known {
+    at: Option<Instant>,
+    /// In which outage the ledger was asked too.
+    asked_in: u64,
+    /// What was spent and held in each period with a budget.
+    budgets: Vec<(BudgetPeriod, PeriodStart, NanoDollars)>,
+    requests: Vec<(RatePeriod, u64)>,
+    tokens: Vec<(RatePeriod, u64)>,
+}
 
 struct Current {
     number: u64,
@@ -42,21 +57,49 @@ impl Outages {
     /// Remembers what Redis said.
     pub(super) fn remember(&self, levels: &[TakenLevel]) {
         let now = Timestamp::now().as_second();
-        for level in levels.iter().map(|level| &level.usage).filter(|level| !level.usage.budgets.is_empty()) {
-            let budgets = level.usage.budgets.iter();
+        for LevelUsage { scope, usage } in levels.iter().map(|level| &level.usage) {
+            let budgets = usage.budgets.iter();
             let spent =
                 budgets.map(|usage| (usage.budget.per, usage.budget.per.start(now), usage.used + usage.held));
-            self.know(&level.scope, spent.collect());
+            let windows =
+                |usage: &[RateUsage]| usage.iter().map(|rate| (rate.limit.per, rate.used)).collect();
+            self.know(scope, |known| {
+                *known = Known {
+                    at: Some(Instant::now()),
+                    asked_in: 0,
+                    budgets: spent.collect(),
+                    requests: windows(&usage.requests),
+                    tokens: windows(&usage.tokens),
+                };
+            });
         }
     }
 
     /// Whether it is known what this level has spent; without budgets nobody needs to know.
-    pub(super) fn knows(&self, level: &Level) -> bool {
+    pub(super) fn knows(&self, link: &Link, level: &Level) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        level.limits.budgets.is_empty() || known.contains_key(&level.scope)
+        level.limits.budgets.is_empty()
+            || known.get(&level.scope).is_some_and(|known| {
+                known.asked_in == link.outages() || known.at.is_some_and(|at| at + FRESH >= link.away_since())
+            })
     }
 
-    pub(super) fn know(&self, scope: &Scope, spent: Known) {
+    /// Adds what the ledger says to what Redis said; `None`, when it says nothing.
+    pub(super) fn learn(&self, link: &Link, scope: &Scope, spent: Option<&Spending>) {
+        self.know(scope, |known| {
+            known.asked_in = link.outages();
+            let Some(spent) = spent else { return };
+            for per in BudgetPeriod::ALL {
+                let (start, amount) = (per.start(spent.as_of), spent.in_period(per));
+                match known.budgets.iter_mut().find(|known| (known.0, known.1) == (per, start)) {
+                    Some(known) => known.2 = known.2.max(amount),
+                    None => known.budgets.push((per, start, amount)),
+                }
+            }
+        });
+    }
+
+    fn know(&self, scope: &Scope, change: impl FnOnce(&mut Known)) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MOST_KNOWN && !known.contains_key(scope) {
             // Which ones go does not matter: whoever is missed is asked for again.
@@ -67,8 +110,8 @@ impl Outages {
             });
         }
         match known.get_mut(scope) {
-            Some(known) => *known = spent,
-            None => drop(known.insert(scope.clone(), spent)),
+            Some(known) => change(known),
+            None => change(known.entry(scope.clone()).or_default()),
         }
     }
 
@@ -84,9 +127,11 @@ impl Outages {
         let shares: Vec<Level> = levels.iter().map(|level| self.share(level, replicas, now)).collect();
         // Its counters ask nobody, so it always answers at once.
         let answer = self.counters(link).try_reserve(&shares, amounts);
-        let hold = answer.unwrap_or_else(|| {
-            Err(Refused::Unavailable { reason: "no counters".to_owned(), retry_after: SAME_OUTAGE })
-        })?;
+        let hold = answer
+            .unwrap_or_else(|| {
+                Err(Refused::Unavailable { reason: "no counters".to_owned(), retry_after: SAME_OUTAGE })
+            })
+            .map_err(|refused| of_whole(refused, levels, &shares))?;
         let accounts = levels.iter().flat_map(|level| accounts(level, now)).collect();
         Ok(hold.taken_as(|taken| match taken {
             Taken::Local(local) => {
@@ -110,19 +155,28 @@ impl Outages {
     }
 
     fn share(&self, level: &Level, replicas: u64, now: i64) -> Level {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let spent = known.get(&level.scope).map_or(&[][..], Vec::as_slice);
+        let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let nothing = Known::default();
+        let known = all.get(&level.scope).unwrap_or(&nothing);
         let mut limits = Limits::clone(&level.limits);
         for budget in &mut limits.budgets {
             let start = budget.per.start(now);
-            let spent = spent.iter().find(|(per, since, _)| *per == budget.per && *since == start);
+            let spent = known.budgets.iter().find(|(per, since, _)| *per == budget.per && *since == start);
             let left = NanoDollars::ZERO.max(budget.usd - spent.map_or(NanoDollars::ZERO, |spent| spent.2));
             budget.usd = NanoDollars(left.0 / i64::try_from(replicas).unwrap_or(i64::MAX));
         }
-        drop(known);
-        let share = |limit: &mut RateLimit| limit.max = share_of(limit.max, replicas);
-        limits.requests.iter_mut().for_each(share);
-        limits.tokens.iter_mut().for_each(share);
+        let share = |limit: &mut RateLimit, used: &[(RatePeriod, u64)]| {
+            let is_in_window =
+                known.at.is_some_and(|at| at.elapsed() < Duration::from_millis(limit.per.milliseconds()));
+            let used = used.iter().find(|(per, used)| is_in_window && *per == limit.per && *used > 0);
+            limit.max = match used {
+                Some((_, used)) => limit.max.saturating_sub(*used) / replicas,
+                None => share_of(limit.max, replicas),
+            };
+        };
+        limits.requests.iter_mut().for_each(|limit| share(limit, &known.requests));
+        limits.tokens.iter_mut().for_each(|limit| share(limit, &known.tokens));
+        drop(all);
         limits.in_flight =
             limits.in_flight.map(|limit| u32::try_from(share_of(limit.into(), replicas)).unwrap_or(limit));
         Level { scope: level.scope.clone(), limits: Arc::new(limits) }
@@ -132,6 +186,42 @@ impl Outages {
 /// With fewer than there are replicas each still gets one: a little too much for a while is better than nothing at all.
 fn share_of(max: u64, replicas: u64) -> u64 {
     (max / replicas).max(max.min(1))
+}
+
+/// Callers are told of the limit that they have, not of the part of it that this replica may give.
+fn of_whole(mut refused: Refused, levels: &[&Level], shares: &[Level]) -> Refused {
+    let pair = |scope: &Scope| {
+        let place = shares.iter().position(|share| share.scope == *scope)?;
+        Some((&*levels.get(place)?.limits, &*shares.get(place)?.limits))
+    };
+    match &mut refused {
+        Refused::Budget { scope, usd, per, used, .. } => {
+            let found = pair(scope).and_then(|(whole, share)| {
+                let mut both = whole.budgets.iter().zip(&share.budgets);
+                both.find(|(whole, share)| whole.per == *per && share.usd == *usd).map(|(whole, _)| whole.usd)
+            });
+            if let Some(whole) = found {
+                // What is not this replica's to give is as good as spent.
+                *used += whole - *usd;
+                *usd = whole;
+            }
+        }
+        Refused::Limit { scope, measure, limit, per, .. } => {
+            let found = pair(scope).and_then(|(whole, share)| {
+                let (whole, share) = match measure {
+                    Measure::Requests => (&whole.requests, &share.requests),
+                    Measure::Tokens => (&whole.tokens, &share.tokens),
+                    Measure::InFlight => return whole.in_flight.map(u64::from),
+                };
+                let mut both = whole.iter().zip(share);
+                let found = both.find(|(whole, share)| Some(whole.per) == *per && share.max == *limit);
+                found.map(|(whole, _)| whole.max)
+            });
+            *limit = found.unwrap_or(*limit);
+        }
+        Refused::Unavailable { .. } => {}
+    }
+    refused
 }
 
 fn accounts(level: &Level, now: i64) -> impl Iterator<Item = (String, BudgetPeriod, PeriodStart)> {
