@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tidegate_catalog::NanoDollars;
 use tidegate_gateway::GatewayError;
-use tidegate_store::{CallId, CallsQuery, LedgerEntry, Text};
+use tidegate_store::{CallId, CallsQuery, KeptText, LedgerEntry, Text};
 
 use super::context::{Context, Reply};
 use super::refusal::{forbidden, not_found, of_store};
@@ -60,6 +60,21 @@ pub(super) struct CallView {
     attempts: Vec<AttemptView>,
     /// What the target could not express.
     dropped: Vec<String>,
+    /// What the caller sent, where the configuration has it kept, and a single call is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<BodyView>,
+    /// What the caller was answered, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<BodyView>,
+}
+
+/// A body, as far as it is kept.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Body")]
+struct BodyView {
+    text: String,
+    /// Whether the rest was left out.
+    is_cut: bool,
 }
 
 /// An attempt of a call.
@@ -110,7 +125,13 @@ pub(super) async fn get(context: Context) -> Result<Reply, GatewayError> {
     {
         return Err(missing());
     }
-    Reply::json(&CallView::from(call))
+    let bodies = context.administration.store.bodies(parsed).await.map_err(|error| of_store(&error))?;
+    let mut view = CallView::from(call);
+    if let Some(bodies) = bodies {
+        view.request = bodies.request.map(BodyView::from);
+        view.response = bodies.response.map(BodyView::from);
+    }
+    Reply::json(&view)
 }
 
 fn text(word: &str) -> Text {
@@ -161,7 +182,15 @@ impl From<LedgerEntry> for CallView {
             tags: it.tags.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             attempts: it.attempts.into_iter().map(AttemptView::from).collect(),
             dropped: it.dropped.into_iter().map(word).collect(),
+            request: None,
+            response: None,
         }
+    }
+}
+
+impl From<KeptText> for BodyView {
+    fn from(it: KeptText) -> Self {
+        Self { text: it.text, is_cut: it.is_cut }
     }
 }
 

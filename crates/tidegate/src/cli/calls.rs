@@ -34,9 +34,14 @@ pub(crate) struct Options {
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     if let Some(id) = options.id {
-        let found = options.place.ask(async |store| Ok(store.call(id).await?))?;
-        let entry = found.ok_or_else(|| anyhow::anyhow!("no call with the id {id} is in the ledger"))?;
-        let described = describe(&entry);
+        let found = options.place.ask(async |store| Ok((store.call(id).await?, store.bodies(id).await?)))?;
+        let (entry, bodies) = found;
+        let entry = entry.ok_or_else(|| anyhow::anyhow!("no call with the id {id} is in the ledger"))?;
+        let mut described = describe(&entry);
+        if let Some(bodies) = bodies {
+            described["request"] = json!(bodies.request.map(|body| body.text));
+            described["response"] = json!(bodies.response.map(|body| body.text));
+        }
         return if options.json { print_json(&described) } else { print(&page(&described)) };
     }
     let query = CallsQuery { since: options.since, ..CallsQuery::latest(options.limit) };

@@ -16,9 +16,12 @@ use tidegate_api::serve::{ServeOptions, raise_open_file_limit};
 use tidegate_api::{App, Metrics};
 use tidegate_catalog::Catalog;
 use tidegate_config::{Origin, Settings, Sources, load};
+use tidegate_gateway::keep::SpokenCall;
 use tidegate_gateway::{Follower, Gateway, GatewayOptions};
 use tidegate_store::{KeySecret, LedgerWriter, Store};
+use tokio::sync::{mpsc, oneshot};
 
+use crate::bodies;
 use crate::failure::Failure;
 use crate::limits::recover;
 use crate::logging;
@@ -31,6 +34,8 @@ use crate::stores;
 const LEDGER_CLOSE: Duration = Duration::from_secs(5);
 /// How long the last refusals may take to get into the audit log.
 const AUDIT_CLOSE: Duration = Duration::from_secs(3);
+/// How long what was said in the last calls may take to be kept.
+const BODIES_CLOSE: Duration = Duration::from_secs(2);
 /// Threads for what blocks on this runtime: reading a changed configuration.
 const BLOCKING_THREADS: usize = 2;
 /// Some of the variables by which providers are found, for a user who has configured none.
@@ -88,6 +93,7 @@ pub(super) struct Running {
     ledger: LedgerWriter,
     administration: Administration,
     follower: Follower,
+    spoken_calls: mpsc::Receiver<SpokenCall>,
     listener: TcpListener,
     address: SocketAddr,
     metrics: Metrics,
@@ -121,6 +127,7 @@ impl Running {
         }
         let reloads = Reloads::watch(sources)?;
         tell_notices(&settings);
+        let (spoken, spoken_calls) = mpsc::channel(bodies::QUEUE);
         let gateway = Arc::new(Gateway::new(GatewayOptions {
             settings,
             catalog: Catalog::builtin(),
@@ -128,12 +135,23 @@ impl Running {
             directory: follower.directory(),
             limiter,
             audit: Some(audit.clone()),
-            spoken: None,
+            spoken: Some(spoken),
             credentials,
         })?);
         let administration = Administration { store: store.clone(), access, audit };
         let app = App::new(Arc::clone(&gateway), metrics.clone()).with_administration(administration.clone());
-        Ok(Self { app, gateway, ledger, administration, follower, listener, address, metrics, reloads })
+        Ok(Self {
+            app,
+            gateway,
+            ledger,
+            administration,
+            follower,
+            spoken_calls,
+            listener,
+            address,
+            metrics,
+            reloads,
+        })
     }
 
     /// Where it listens.
@@ -153,8 +171,18 @@ impl Running {
 
     /// Serves until the process is told to stop, lets calls in flight finish and completes the ledger.
     pub(super) async fn serve(self) -> Result<(), Failure> {
-        let Self { app, gateway, ledger, administration, follower, listener, address, metrics, reloads } =
-            self;
+        let Self {
+            app,
+            gateway,
+            ledger,
+            administration,
+            follower,
+            spoken_calls,
+            listener,
+            address,
+            metrics,
+            reloads,
+        } = self;
         let Administration { store, access, audit } = administration;
         let settings = gateway.settings();
         let mut stop = StopSignals::listen()?;
@@ -171,6 +199,8 @@ impl Running {
             tracing::info!(calls, "stopping: no more connections, calls in flight may finish");
         };
         tell_start(address, &settings, &options);
+        let (stop_keeping, stopped) = oneshot::channel();
+        let keeping_bodies = tokio::spawn(bodies::keep(spoken_calls, store.clone(), stopped));
         let background = async {
             let following = follow(follower, access, Arc::clone(&gateway));
             let recovering = recover(gateway.limiter().clone(), store.clone());
@@ -183,6 +213,11 @@ impl Running {
             _never = background => {}
         }
         gateway.limiter().flush().await;
+        // Without a receiver it has ended already.
+        let _ = stop_keeping.send(());
+        if tokio::time::timeout(BODIES_CLOSE, keeping_bodies).await.is_err() {
+            tracing::warn!("what was said in the last calls could not be kept in time");
+        }
         if tokio::time::timeout(AUDIT_CLOSE, audit.flush()).await.is_err() {
             tracing::warn!("the last refusals could not be written to the audit log in time");
         }
