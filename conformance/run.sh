@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the official SDKs, Python and Node, against a live gateway in front of the provider simulator.
+# Runs the official SDKs, Python and Node, against live gateways in front of the provider simulator: one that lets
+# everybody in, and one where callers need keys.
 #
 #   conformance/run.sh              everything
 #   conformance/run.sh python -k X  only the Python suite; what follows goes to pytest
@@ -26,16 +27,19 @@ processes=()
 work=$(mktemp -d)
 finish() {
   local status=$?
-  local process
+  local process name
   for process in "${processes[@]}"; do
     kill "$process" 2>/dev/null || true
   done
   for process in "${processes[@]}"; do
     wait "$process" 2>/dev/null || true
   done
-  if ((status != 0)) && [[ -s $work/gateway.log ]]; then
-    say "the last lines of the gateway's log:"
-    tail -n 20 "$work/gateway.log" >&2
+  if ((status != 0)); then
+    for name in gateway keyed-gateway; do
+      [[ -s $work/$name.log ]] || continue
+      say "the last lines of the log of the $name:"
+      tail -n 20 "$work/$name.log" >&2
+    done
   fi
   rm -rf "$work"
   exit "$status"
@@ -81,6 +85,7 @@ start() {
   done
 }
 
+command -v node >/dev/null || die "node is missing (Debian: apt-get install nodejs npm); node 20 or newer"
 for suite in "${suites[@]}"; do
   "install_$suite"
 done
@@ -96,11 +101,26 @@ for variable in $(compgen -e | grep -E '^(OPENAI|ANTHROPIC|GEMINI|GOOGLE|GENAI)_
   unset "$variable"
 done
 
+# Writes a configuration with what is known by now. Sets `config`.
+fill_in() {
+  local name=$1
+  config=$work/$name
+  sed -e "s|SIMULATOR_URL|$SIMULATOR_URL|" -e "s|ISSUER_URL|${ISSUER_URL-}|" -e "s|DATA_FOLDER|$work/data-of-$name|" "$name" >"$config"
+}
+
 start simulator "$binary" sim --listen 127.0.0.1:0
 export SIMULATOR_URL=$address
-sed -e "s|SIMULATOR_URL|$SIMULATOR_URL|" -e "s|DATA_FOLDER|$work/data|" tidegate.yaml >"$work/tidegate.yaml"
-start gateway "$binary" serve --config "$work/tidegate.yaml"
+start issuer node issuer.mjs
+export ISSUER_URL=$address
+fill_in tidegate.yaml
+start gateway "$binary" serve --config "$config"
 export TIDEGATE_URL=$address
+fill_in keyed.yaml
+start keyed-gateway "$binary" serve --config "$config"
+export TIDEGATE_KEYED_URL=$address
+# A new store shows its first administrator's key, once.
+TIDEGATE_ADMIN_KEY=$(grep -ohE 'tg-[0-9A-Za-z]{49}' "$work/keyed-gateway.log" | head -n 1) || die "the gateway showed no administrator's key"
+export TIDEGATE_ADMIN_KEY
 
 failed=0
 for suite in "${suites[@]}"; do
@@ -121,5 +141,7 @@ for suite in "${suites[@]}"; do
 done
 
 ((failed == 0)) || die "failed"
-kill -0 "${processes[1]}" || die "the gateway did not survive the tests"
+for process in "${processes[@]}"; do
+  kill -0 "$process" || die "a server did not survive the tests"
+done
 say "passed"

@@ -15,6 +15,10 @@ use tidegate_wire::Dialect;
 use crate::caller::dialect_of;
 use crate::inference::request_id_headers;
 
+/// OpenAI's and Anthropic's SDKs ask again by themselves. Where they are told to wait longer, some do, for hours and
+/// without a word, and others ask again at once and in vain. So they are told not to: their user must hear of it.
+const LONGEST_WAIT_OF_AN_SDK: Duration = Duration::from_secs(60);
+
 /// An error for a caller of this dialect.
 pub(crate) fn respond(dialect: Dialect, id: CallId, refusal: &Refusal) -> Response {
     let error = &refusal.error;
@@ -37,11 +41,15 @@ pub(crate) fn respond(dialect: Dialect, id: CallId, refusal: &Refusal) -> Respon
     response
 }
 
-/// Seconds for everybody, rounded up so that nobody comes too early, and milliseconds for OpenAI's and Anthropic's SDKs.
+/// Seconds for everybody, and milliseconds for OpenAI's and Anthropic's SDKs. Rounded up, so that nobody comes too early.
 fn put_retry_after(headers: &mut HeaderMap, wait: Duration) {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let milliseconds = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
     headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-    headers.insert("retry-after-ms", HeaderValue::from(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)));
+    headers.insert("retry-after-ms", HeaderValue::from(milliseconds));
+    if wait > LONGEST_WAIT_OF_AN_SDK {
+        headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    }
 }
 
 /// The fallback for paths that do not exist.
@@ -56,4 +64,27 @@ pub(crate) async fn method_not_allowed(request: Request) -> Response {
     let error = GatewayError::method_not_allowed(request.method().as_str(), request.uri().path());
     let dialect = dialect_of(request.headers(), request.uri());
     respond(dialect, CallId::now(), &error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_rounded_up_and_a_long_one_is_left_to_the_user() {
+        for (nanoseconds, seconds, milliseconds, is_left) in [
+            (1, "1", "1", false),
+            (1_000_000_001, "2", "1001", false),
+            (60_000_000_000, "60", "60000", false),
+            (60_000_000_001, "61", "60001", true),
+            (3_600_000_000_000, "3600", "3600000", true),
+        ] {
+            let mut headers = HeaderMap::new();
+            put_retry_after(&mut headers, Duration::from_nanos(nanoseconds));
+            let said = |name: &str| headers.get(name).map(|value| value.to_str().unwrap());
+            assert_eq!(said("retry-after"), Some(seconds));
+            assert_eq!(said("retry-after-ms"), Some(milliseconds));
+            assert_eq!(said("x-should-retry"), is_left.then_some("false"));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use tidegate_policy::{Feature, Features};
 use tidegate_wire::Dialect;
-use tidegate_wire::json::{Kind, Value};
+use tidegate_wire::json::{Document, Kind, Value};
 
 use crate::accept::Call;
 
@@ -17,6 +17,7 @@ pub(super) fn of_call(call: &Call) -> Features {
     }
     let document = &call.document;
     let has = |name: &str| document.get(name).is_some_and(is_something);
+    let says = |name: &str, usual: &str| document.get(name).is_some_and(|value| differs(value, usual));
     let has_nested = |outer: &str, inner: &str| document.get_nested(outer, inner).is_some_and(is_something);
     let (conversation, has_tools, is_structured, is_reasoning) = match call.dialect {
         Dialect::OpenAiChat => (
@@ -26,7 +27,7 @@ pub(super) fn of_call(call: &Call) -> Features {
                 .get_nested("response_format", "type")
                 .and_then(Value::as_string)
                 .is_some_and(|kind| kind != "text"),
-            has("reasoning_effort") || has("reasoning") || has("thinking"),
+            says("reasoning_effort", "none") || has("reasoning") || has("thinking"),
         ),
         Dialect::AnthropicMessages => (
             "messages",
@@ -40,13 +41,15 @@ pub(super) fn of_call(call: &Call) -> Features {
         Dialect::Gemini => (
             "contents",
             has("tools"),
-            has_nested("generationConfig", "responseSchema")
-                || has_nested("generationConfig", "responseJsonSchema")
-                || has_nested("generationConfig", "response_schema")
-                || has_nested("generationConfig", "responseMimeType")
-                || has_nested("generation_config", "response_schema"),
-            has_nested("generationConfig", "thinkingConfig")
-                || has_nested("generation_config", "thinking_config"),
+            any_of_google(document, &["responseSchema", "response_schema"], is_something)
+                || any_of_google(document, &["responseJsonSchema", "response_json_schema"], is_something)
+                || any_of_google(document, &["responseMimeType", "response_mime_type"], |value| {
+                    differs(value, "text/plain")
+                }),
+            any_of_google(document, &["thinkingConfig", "thinking_config"], |value| {
+                let budget = value.get("thinkingBudget").or_else(|| value.get("thinking_budget"));
+                is_something(value) && budget.and_then(Value::as_u64) != Some(0)
+            }),
         ),
     };
     for (feature, is_used) in [
@@ -58,7 +61,7 @@ pub(super) fn of_call(call: &Call) -> Features {
             features.insert(feature);
         }
     }
-    for name in [conversation, "system", "systemInstruction"] {
+    for name in [conversation, "system", "systemInstruction", "system_instruction"] {
         if let Some(value) = document.get(name) {
             add_media(value, &mut features, MAX_DEPTH);
         }
@@ -96,6 +99,18 @@ fn add_media(value: Value<'_>, features: &mut Features, depth: usize) {
         }
         _ => {}
     }
+}
+
+/// Google takes the names of fields in both spellings, inside and outside.
+fn any_of_google(document: &Document, names: &[&str], is_used: impl Fn(Value<'_>) -> bool) -> bool {
+    ["generationConfig", "generation_config"]
+        .iter()
+        .any(|outer| names.iter().any(|name| document.get_nested(outer, name).is_some_and(&is_used)))
+}
+
+/// Whether something else is said than what holds when nothing is said.
+fn differs(value: Value<'_>, usual: &str) -> bool {
+    is_something(value) && value.as_string().as_deref() != Some(usual)
 }
 
 fn is_something(value: Value<'_>) -> bool {
