@@ -299,9 +299,13 @@ async fn changes_are_soon_in_force(fleet: &Fleet, callers: [Caller; 3]) {
             assert_eq!(caller.ask(*address).await.status, 200);
         }
     }
-    access.disable_key(&disabled.id, &actor).await.expect("the key is disabled");
+    let command = |name: &str| {
+        let ended = fleet.ground.workplace(0).run(&["keys", name, disabled.id.as_str()]);
+        assert_eq!(ended.code, Some(0), "{}", ended.errors);
+    };
+    command("disable");
     soon_everywhere(fleet, "a disabled key", &disabled, 401, "disabled").await;
-    access.enable_key(&disabled.id, &actor).await.expect("the key is enabled");
+    command("enable");
     soon_everywhere(fleet, "the key enabled again", &disabled, 200, "").await;
 
     let grace = Grace(Duration::ZERO);

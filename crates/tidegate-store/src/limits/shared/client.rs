@@ -30,13 +30,16 @@ const QUEUE: usize = 4_096;
 
 /// How long a call waits for its answer at most. The courier gives one as soon as Redis has, or is found to be away; while
 /// questions stand in line before it and Redis answers them, there is no reason to count without it.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the first connection is waited for at the start.
 const START_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a call waits for what a level has spent before. A database that takes longer is not well.
-const SPENDING_PATIENCE: Duration = Duration::from_secs(1);
+const SPENDING_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a call waits for its turn to ask that. Once one has asked in vain nobody waits any more.
+const TURN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// So many questions to the ledger at a time. When many ask for the same, as after Redis was emptied, the first answer serves
 /// all of them.
@@ -46,7 +49,7 @@ const LEDGER_QUESTIONS: usize = 4;
 const FILL_TRIES: usize = 3;
 
 /// After the ledger could not say in time what was spent, it is left alone for so long, and calls do not wait for it.
-const LEDGER_REST: Duration = Duration::from_secs(2);
+const LEDGER_REST: Duration = Duration::from_secs(5);
 
 /// When a caller may try again who was refused because Redis is away.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -225,7 +228,7 @@ impl Shared {
             let told_before = self.told.load(Ordering::Relaxed);
             let answer = self.ask_once(about, levels, amounts, text(&[])).await?;
             let Answer::Fill(places) = answer else { return Some(answer) };
-            let turn = timeout(SPENDING_PATIENCE, self.ledger_questions.acquire()).await;
+            let turn = timeout(TURN_PATIENCE, self.ledger_questions.acquire()).await;
             let _turn = turn.ok()?.ok()?;
             // While this one waited for its turn, another may have told Redis about the same level.
             tries_left -= 1;
