@@ -4,17 +4,25 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 
+use crate::accounts::{Accounts, Secrets};
 use crate::load::Connection;
 use crate::options::Options;
 use crate::scenario::{Exchange, Naming, Scenario};
 
 /// A contender that has not answered by then is broken.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A ledger that has not caught up by then never will.
+const REST_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How often it is asked.
+const REST_POLL: Duration = Duration::from_millis(25);
 
 /// How often a starting contender is tried: the resolution of the start-up times.
 const START_POLL: Duration = Duration::from_millis(1);
@@ -27,8 +35,19 @@ pub(crate) enum Contender {
     Haproxy,
     Nginx,
     Forward,
+    /// With its ledger, as it comes.
     Tidegate,
+    /// Without keys, limits and ledger.
+    Bare,
+    /// With ten keys, limits and budgets on every level, and the ledger.
+    TenKeys,
+    /// The same with a million keys.
+    MillionKeys,
 }
+
+/// Tidegate in its settings, in the order of the table.
+pub(crate) const SETTINGS: [Contender; 4] =
+    [Contender::Bare, Contender::Tidegate, Contender::TenKeys, Contender::MillionKeys];
 
 impl Contender {
     pub(crate) fn title(self) -> &'static str {
@@ -38,11 +57,27 @@ impl Contender {
             Self::Nginx => "nginx",
             Self::Forward => "bare forwarder",
             Self::Tidegate => "Tidegate",
+            Self::Bare => "Tidegate, nothing kept",
+            Self::TenKeys => "Tidegate, key, limits, budgets, ledger",
+            Self::MillionKeys => "the same with a million keys",
         }
     }
 
     pub(crate) fn naming(self) -> Naming {
-        if self == Self::Tidegate { Naming::Gateway } else { Naming::Forwarding }
+        if self.is_tidegate() { Naming::Gateway } else { Naming::Forwarding }
+    }
+
+    pub(crate) fn is_tidegate(self) -> bool {
+        SETTINGS.contains(&self)
+    }
+
+    /// How many keys there are.
+    pub(crate) fn keys(self) -> Option<usize> {
+        match self {
+            Self::TenKeys => Some(10),
+            Self::MillionKeys => Some(1_000_000),
+            _ => None,
+        }
     }
 
     /// The contenders that the options ask for, in the order of the tables.
@@ -71,6 +106,8 @@ pub(crate) struct Running {
     /// From the start of the process to the end of its first answer.
     pub(crate) first_answer: Duration,
     child: Option<Child>,
+    /// What callers show.
+    secrets: Option<Arc<Secrets>>,
     /// Configuration and data live here until the process has gone.
     _directory: tempfile::TempDir,
 }
@@ -78,6 +115,36 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn process(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
+    }
+
+    /// What is asked of it.
+    pub(crate) fn exchange(&self, scenario: Scenario) -> Exchange {
+        exchange(scenario, self.contender, self.secrets.as_ref())
+    }
+
+    /// Waits until what was recorded is in the database too, so that its cost falls into the round that caused it.
+    pub(crate) async fn come_to_rest(&self) -> anyhow::Result<()> {
+        if !self.contender.is_tidegate() {
+            return Ok(());
+        }
+        let mut connection = Connection::open(self.address).await?;
+        let asked = Instant::now();
+        while asked.elapsed() < REST_TIMEOUT {
+            let health = connection.look("/health/ready").await?;
+            if health.pointer("/ledger/pending").and_then(serde_json::Value::as_u64) == Some(0) {
+                return Ok(());
+            }
+            tokio::time::sleep(REST_POLL).await;
+        }
+        bail!("the ledger is not written after {REST_TIMEOUT:?}")
+    }
+}
+
+fn exchange(scenario: Scenario, contender: Contender, secrets: Option<&Arc<Secrets>>) -> Exchange {
+    let exchange = Exchange::of(scenario, contender.naming());
+    match secrets {
+        Some(secrets) => exchange.with_keys(Arc::clone(secrets)),
+        None => exchange,
     }
 }
 
@@ -105,20 +172,23 @@ pub(crate) async fn start(
     contender: Contender,
     options: &Options,
     mock: SocketAddr,
+    accounts: Option<&Accounts>,
 ) -> anyhow::Result<Running> {
     let directory = tempfile::tempdir()?;
-    let exchange = Exchange::of(Scenario::ChatWhole, contender.naming());
+    let secrets = accounts.map(Accounts::secrets);
+    let exchange = exchange(Scenario::ChatWhole, contender, secrets.as_ref());
     if contender == Contender::Direct {
         return Ok(Running {
             contender,
             address: mock,
             first_answer: Duration::ZERO,
             child: None,
+            secrets: None,
             _directory: directory,
         });
     }
     let address = free_address()?;
-    let mut command = command(contender, options, mock, address, directory.path())?;
+    let mut command = command(contender, options, mock, address, directory.path(), accounts)?;
     let log = directory.path().join("output.log");
     let output = fs::File::create(&log)?;
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
@@ -129,6 +199,7 @@ pub(crate) async fn start(
         address,
         first_answer: Duration::ZERO,
         child: Some(child),
+        secrets,
         _directory: directory,
     };
     loop {
@@ -162,6 +233,7 @@ fn command(
     mock: SocketAddr,
     address: SocketAddr,
     directory: &Path,
+    accounts: Option<&Accounts>,
 ) -> anyhow::Result<Command> {
     let write = |name: &str, text: String| -> anyhow::Result<PathBuf> {
         let path = directory.join(name);
@@ -186,9 +258,11 @@ fn command(
             command.arg(address.to_string()).arg(format!("http://{mock}")).arg(options.workers.to_string());
             command
         }
-        Contender::Tidegate => {
+        Contender::Tidegate | Contender::Bare | Contender::TenKeys | Contender::MillionKeys => {
             let mut command = Command::new(options.tidegate.as_ref().context("--tidegate")?);
-            let file = write("tidegate.yaml", tidegate(options, mock, address, directory))?;
+            let data = accounts.map_or_else(|| directory.join("data"), Accounts::data);
+            let keeps = contender != Contender::Bare;
+            let file = write("tidegate.yaml", tidegate(options, mock, address, &data, keeps))?;
             command.arg("serve").arg("--config").arg(file).env_clear().current_dir(directory);
             command
         }
@@ -225,12 +299,17 @@ fn nginx(options: &Options, mock: SocketAddr, address: SocketAddr, directory: &P
     )
 }
 
-fn tidegate(options: &Options, mock: SocketAddr, address: SocketAddr, directory: &Path) -> String {
+fn tidegate(
+    options: &Options,
+    mock: SocketAddr,
+    address: SocketAddr,
+    data: &Path,
+    has_ledger: bool,
+) -> String {
     let workers = options.workers;
-    let data = directory.join("data");
     let data = data.display();
     format!(
-        "server:\n  listen: {address}\n  workers: {workers}\ndata: {data}\nproviders:\n  \
+        "server:\n  listen: {address}\n  workers: {workers}\ndata: {data}\nledger:\n  enabled: {has_ledger}\nproviders:\n  \
          mock:\n    kind: openai\n    base_url: http://{mock}/v1\n    api_key: bench-key\n  \
          mock-held:\n    kind: openai\n    base_url: http://{mock}/held/v1\n    api_key: bench-key\n  \
          mock-anthropic:\n    kind: anthropic\n    base_url: http://{mock}\n    api_key: bench-key\n"

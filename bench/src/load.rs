@@ -2,6 +2,7 @@
 //! is read to its end and checked, so that a broken proxy cannot look fast. Called by `measure`.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
@@ -31,24 +32,44 @@ pub(crate) struct Connection {
     socket: TcpStream,
     buffer: Vec<u8>,
     body: Vec<u8>,
+    /// A request with a key of its own.
+    keyed: Vec<u8>,
 }
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
         let socket = TcpStream::connect(address).await.context("connecting")?;
         socket.set_nodelay(true)?;
-        Ok(Self { socket, buffer: Vec::new(), body: Vec::new() })
+        Ok(Self { socket, buffer: Vec::new(), body: Vec::new(), keyed: Vec::new() })
     }
 
     /// Asks once and checks the answer.
     pub(crate) async fn ask(&mut self, exchange: &Exchange) -> anyhow::Result<Sample> {
         tokio::time::timeout(ANSWER_TIMEOUT, async {
+            let request = match &exchange.keys {
+                None => &exchange.request,
+                Some((place, secrets)) => {
+                    self.keyed.clone_from(&exchange.request);
+                    let secret = secrets.choose(random());
+                    if let Some(room) = self.keyed.get_mut(*place..place + secret.len()) {
+                        room.copy_from_slice(secret);
+                    }
+                    &self.keyed
+                }
+            };
             let asked = Instant::now();
-            self.socket.write_all(&exchange.request).await.context("sending the request")?;
+            self.socket.write_all(request).await.context("sending the request")?;
             self.read_answer(asked, &exchange.expected).await
         })
         .await
         .context("no whole answer in time")?
+    }
+
+    /// The JSON at a path.
+    pub(crate) async fn look(&mut self, path: &str) -> anyhow::Result<serde_json::Value> {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").into_bytes();
+        self.ask(&Exchange { request, keys: None, expected: Expected::Containing("{") }).await?;
+        Ok(serde_json::from_slice(&self.body)?)
     }
 
     /// Asks for a stream and returns when its first event is there; [`Connection::finish`] reads the rest.
@@ -130,6 +151,15 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// The next of a row of numbers that looks random: SplitMix64, the same row in every run.
+fn random() -> u64 {
+    static STATE: AtomicU64 = AtomicU64::new(0);
+    let mut number = STATE.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+    number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    number ^ (number >> 31)
 }
 
 /// Opens this many connections and asks once on each, so that pools are filled before anything is measured.

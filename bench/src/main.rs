@@ -7,6 +7,7 @@
     reason = "a program for a terminal that reports rounded figures"
 )]
 
+mod accounts;
 mod answers;
 mod contender;
 mod load;

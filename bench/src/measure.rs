@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use crate::contender::{self, Contender, Running};
+use crate::accounts::Accounts;
+use crate::contender::{self, Contender, Running, SETTINGS};
 use crate::load::{self, Connection, Sample};
 use crate::mock::Mock;
 use crate::options::Options;
@@ -37,6 +38,8 @@ pub(crate) struct Results {
     pub(crate) starts: Vec<Start>,
     pub(crate) loads: Vec<Load>,
     pub(crate) open_streams: Vec<OpenStreams>,
+    /// Tidegate in several settings.
+    pub(crate) settings: Vec<Start>,
 }
 
 /// Start-up and memory of one contender.
@@ -87,12 +90,12 @@ async fn run_all(options: &Options, mock: &Mock) -> anyhow::Result<Results> {
     let mut starts = Vec::new();
     let mut running = Vec::new();
     for &contender in &contenders {
-        let (start, process) = start_up(contender, options, mock).await?;
+        let (start, process) = start_up(contender, options, mock, None).await?;
         starts.push(start);
         running.push(process);
     }
     let mut loads = Vec::new();
-    for scenario in options.scenarios() {
+    for scenario in options.scenarios().into_iter().filter(|scenario| !scenario.is_of_settings()) {
         loads.extend(all_rounds(scenario, &running, options, mock).await?);
     }
     for (start, process) in starts.iter_mut().zip(&running) {
@@ -109,6 +112,10 @@ async fn run_all(options: &Options, mock: &Mock) -> anyhow::Result<Results> {
             })?);
         }
     }
+    let mut settings = Vec::new();
+    if options.tidegate.is_some() && options.scenarios().contains(&Scenario::KeysAndLimits) {
+        settings = in_settings(options, mock, &mut loads).await?;
+    }
     Ok(Results {
         rounds: options.rounds,
         seconds_per_round: options.seconds,
@@ -119,16 +126,49 @@ async fn run_all(options: &Options, mock: &Mock) -> anyhow::Result<Results> {
         starts,
         loads,
         open_streams,
+        settings,
     })
 }
 
-async fn start_up(contender: Contender, options: &Options, mock: &Mock) -> anyhow::Result<(Start, Running)> {
+/// One binary in several settings: what does each cost?
+async fn in_settings(options: &Options, mock: &Mock, loads: &mut Vec<Load>) -> anyhow::Result<Vec<Start>> {
+    let mut accounts = Vec::new();
+    for contender in SETTINGS {
+        accounts.push(match contender.keys() {
+            Some(count) => {
+                eprintln!("making {count} keys");
+                Some(Accounts::prepare(count).await?)
+            }
+            None => None,
+        });
+    }
+    let mut starts = Vec::new();
+    let mut running = Vec::new();
+    for (contender, accounts) in SETTINGS.into_iter().zip(&accounts) {
+        let (start, process) = start_up(contender, options, mock, accounts.as_ref()).await?;
+        starts.push(start);
+        running.push(process);
+    }
+    loads.extend(all_rounds(Scenario::KeysAndLimits, &running, options, mock).await?);
+    for (start, process) in starts.iter_mut().zip(&running) {
+        let id = process.process().context("no process")?;
+        start.peak_bytes = process::memory(id)?.peak_bytes;
+    }
+    Ok(starts)
+}
+
+async fn start_up(
+    contender: Contender,
+    options: &Options,
+    mock: &Mock,
+    accounts: Option<&Accounts>,
+) -> anyhow::Result<(Start, Running)> {
     let mut times = Vec::new();
     let mut memory = Vec::new();
     let mut last = None;
     for _ in 0..STARTS {
         drop(last.take());
-        let running = contender::start(contender, options, mock.address).await?;
+        let running = contender::start(contender, options, mock.address, accounts).await?;
         times.push(running.first_answer.as_secs_f64() * 1e3);
         if let Some(id) = running.process() {
             tokio::time::sleep(SETTLE).await;
@@ -186,14 +226,16 @@ async fn all_rounds(
 }
 
 async fn one_round(scenario: Scenario, process: &Running, options: &Options) -> anyhow::Result<Round> {
-    let exchange = Exchange::of(scenario, process.contender.naming());
+    let exchange = process.exchange(scenario);
     let count = if scenario.streamed() { options.streams } else { options.connections };
     let connections = load::warm_up(process.address, &exchange, count).await?;
     let cpu = || process.process().map(process::cpu_time).transpose();
+    process.come_to_rest().await?;
     let cpu_before = cpu()?;
     let began = Instant::now();
     let (connections, samples) = load::closed_loop(connections, &exchange, options.round()).await?;
     let elapsed = began.elapsed();
+    process.come_to_rest().await?;
     let cpu = cpu()?.zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
     drop(connections);
     Ok(Round { samples, elapsed, cpu })
@@ -235,7 +277,7 @@ fn summed_up(contender: Contender, scenario: Scenario, rounds: &[Round]) -> Load
 /// Opens many streams, reads the memory while all of them are open, lets them go and checks every one to its end.
 async fn hold_open(contender: Contender, options: &Options, mock: &Mock) -> anyhow::Result<OpenStreams> {
     mock.hold();
-    let running = contender::start(contender, options, mock.address).await?;
+    let running = contender::start(contender, options, mock.address, None).await?;
     let id = running.process().context("no process")?;
     let exchange = Exchange::held(contender.naming());
     let address = running.address;

@@ -10,11 +10,14 @@ use serde_json::json;
 
 use crate::contender::Contender;
 use crate::measure::{Load, Results};
+use crate::scenario::Scenario;
 
 /// Idle memory that Tidegate may take.
 const IDLE_TARGET_MB: f64 = 25.0;
 /// Time from start to first answer that Tidegate may take.
 const FIRST_ANSWER_TARGET_MS: f64 = 150.0;
+/// What still counts as equally fast.
+const AS_FAST: f64 = 1.1;
 /// Memory that Tidegate may take with 5,000 streams open.
 const OPEN_STREAMS_TARGET_MB: f64 = 200.0;
 
@@ -44,12 +47,14 @@ fn page(results: &Results) -> anyhow::Result<String> {
     )?;
     loads(&mut page, results)?;
     memory(&mut page, results)?;
+    settings(&mut page, results)?;
     targets(&mut page, results)?;
     Ok(page)
 }
 
 fn loads(page: &mut String, results: &Results) -> anyhow::Result<()> {
-    let mut scenarios: Vec<_> = results.loads.iter().map(|load| load.scenario).collect();
+    let loads = results.loads.iter().filter(|load| !load.scenario.is_of_settings());
+    let mut scenarios: Vec<_> = loads.map(|load| load.scenario).collect();
     scenarios.dedup();
     for scenario in scenarios {
         let rows: Vec<&Load> = results.loads.iter().filter(|load| load.scenario == scenario).collect();
@@ -106,6 +111,49 @@ fn memory(page: &mut String, results: &Results) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Tidegate in several settings: loads, start and memory in one table.
+fn settings(page: &mut String, results: &Results) -> anyhow::Result<()> {
+    if results.settings.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        page,
+        "\n## {}\n\n| | requests/s | p50 | p99 | CPU per request | times nothing kept | first answer after | memory idle | at its peak |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        Scenario::KeysAndLimits.title()
+    )?;
+    for start in &results.settings {
+        let Some(load) = load_of_settings(results, start.contender) else { continue };
+        let title = match start.contender {
+            Contender::Tidegate => "Tidegate, the ledger alone",
+            other => other.title(),
+        };
+        writeln!(
+            page,
+            "| {title} | {:.0} | {} | {} | {:.1} µs | {:.2} | {:.0} ms | {:.1} MB | {:.1} MB |",
+            load.requests_per_second,
+            time(load.p50_us),
+            time(load.p99_us),
+            load.cpu_us_per_request.unwrap_or_default(),
+            ratio_of_settings(results, start.contender, Contender::Bare).unwrap_or_default(),
+            start.first_answer_ms,
+            megabytes(start.idle_bytes),
+            megabytes(start.peak_bytes),
+        )?;
+    }
+    Ok(())
+}
+
+fn load_of_settings(results: &Results, contender: Contender) -> Option<&Load> {
+    results.loads.iter().find(|load| load.scenario.is_of_settings() && load.contender == contender)
+}
+
+/// CPU time per request in one setting as a multiple of that in another.
+fn ratio_of_settings(results: &Results, of: Contender, base: Contender) -> Option<f64> {
+    let base = load_of_settings(results, base)?.cpu_us_per_request?;
+    (base > 0.0).then_some(load_of_settings(results, of)?.cpu_us_per_request? / base)
+}
+
 fn targets(page: &mut String, results: &Results) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for load in results.loads.iter().filter(|load| load.contender == Contender::Tidegate) {
@@ -139,6 +187,17 @@ fn targets(page: &mut String, results: &Results) -> anyhow::Result<()> {
             format!("{OPEN_STREAMS_TARGET_MB} MB"),
             peak <= OPEN_STREAMS_TARGET_MB,
         ));
+    }
+    if let Some(ratio) = ratio_of_settings(results, Contender::TenKeys, Contender::Bare) {
+        let target = Scenario::KeysAndLimits.target_ratio();
+        let title = "key, limits, budgets, ledger: CPU, times nothing kept".to_owned();
+        rows.push((title, format!("{ratio:.2}"), format!("{target}"), ratio <= target));
+    }
+    let times = [Contender::TenKeys, Contender::MillionKeys].map(|of| load_of_settings(results, of));
+    if let [Some(ten), Some(million)] = times {
+        let ratio = million.p50_us / ten.p50_us.max(1.0);
+        let title = "a million keys: p50, times ten keys'".to_owned();
+        rows.push((title, format!("{ratio:.2}"), format!("{AS_FAST}"), ratio <= AS_FAST));
     }
     if rows.is_empty() {
         return Ok(());

@@ -1,13 +1,19 @@
 //! The loads: what is asked and what must come back. `measure` runs each against every contender.
 
+use std::sync::Arc;
+
 use clap::ValueEnum;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::accounts::{SECRET_BYTES, Secrets};
 use crate::answers;
 
 /// Bytes of text in the long conversation.
 const LONG_CONVERSATION_BYTES: usize = 100_000;
+
+/// What callers show where no key is needed.
+const KEY: &str = "bench-key";
 
 /// One kind of load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
@@ -23,15 +29,18 @@ pub(crate) enum Scenario {
     TranslatedWhole,
     /// Asked in OpenAI's dialect, answered by Anthropic's, streamed. Proxies that cannot translate forward OpenAI's.
     TranslatedStream,
+    /// As the first, against one binary in four settings: from nothing kept to keys, limits, budgets and the ledger.
+    KeysAndLimits,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::ChatWhole,
         Self::ChatStream,
         Self::LongConversation,
         Self::TranslatedWhole,
         Self::TranslatedStream,
+        Self::KeysAndLimits,
     ];
 
     pub(crate) fn title(self) -> &'static str {
@@ -41,6 +50,7 @@ impl Scenario {
             Self::LongConversation => "100 kB conversation, whole",
             Self::TranslatedWhole => "OpenAI in, Anthropic out, whole",
             Self::TranslatedStream => "OpenAI in, Anthropic out, streamed",
+            Self::KeysAndLimits => "Keys, limits, budgets and the ledger",
         }
     }
 
@@ -52,12 +62,19 @@ impl Scenario {
         matches!(self, Self::TranslatedWhole | Self::TranslatedStream)
     }
 
-    /// How many times HAProxy's CPU time per request Tidegate may take.
+    /// Who is measured under it: the proxies, or Tidegate in several settings.
+    pub(crate) fn is_of_settings(self) -> bool {
+        self == Self::KeysAndLimits
+    }
+
+    /// How many times HAProxy's CPU time per request Tidegate may take; in other settings, that of Tidegate with nothing
+    /// kept.
     pub(crate) fn target_ratio(self) -> f64 {
         match self {
             Self::ChatWhole | Self::ChatStream => 2.5,
             Self::LongConversation => 2.0,
             Self::TranslatedWhole | Self::TranslatedStream => 4.0,
+            Self::KeysAndLimits => 1.25,
         }
     }
 }
@@ -75,6 +92,8 @@ pub(crate) enum Naming {
 #[derive(Debug, Clone)]
 pub(crate) struct Exchange {
     pub(crate) request: Vec<u8>,
+    /// Where the request shows a key, and the keys to choose from for each one.
+    pub(crate) keys: Option<(usize, Arc<Secrets>)>,
     pub(crate) expected: Expected,
 }
 
@@ -124,7 +143,15 @@ impl Exchange {
             (true, true) => Expected::Tokens(answers::anthropic_tokens()),
         };
         let body = body(model, scenario.streamed(), scenario == Scenario::LongConversation);
-        Self { request: request("/v1/chat/completions", &body), expected }
+        Self { request: request("/v1/chat/completions", &body, KEY), keys: None, expected }
+    }
+
+    /// The same, each time with another of these keys.
+    pub(crate) fn with_keys(self, secrets: Arc<Secrets>) -> Self {
+        let place = memchr::memmem::find(&self.request, KEY.as_bytes()).unwrap_or_default();
+        let mut request = self.request;
+        request.splice(place..place + KEY.len(), [b'-'; SECRET_BYTES]);
+        Self { request, keys: Some((place, secrets)), ..self }
     }
 
     /// A stream that stays open until the mock lets it go.
@@ -134,7 +161,8 @@ impl Exchange {
             Naming::Gateway => ("/v1/chat/completions", "mock-held/gpt-4o-mini"),
         };
         Self {
-            request: request(path, &body(model, true, false)),
+            request: request(path, &body(model, true, false), KEY),
+            keys: None,
             expected: Expected::Exactly(answers::openai_events().concat()),
         }
     }
@@ -163,11 +191,11 @@ fn body(model: &str, streamed: bool, long: bool) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
-fn request(path: &str, body: &[u8]) -> Vec<u8> {
+fn request(path: &str, body: &[u8], key: &str) -> Vec<u8> {
     let length = body.len();
     let mut request = format!(
         "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\naccept: application/json\r\n\
-         authorization: Bearer bench-key\r\nuser-agent: bench\r\ncontent-length: {length}\r\n\r\n"
+         authorization: Bearer {key}\r\nuser-agent: bench\r\ncontent-length: {length}\r\n\r\n"
     )
     .into_bytes();
     request.extend_from_slice(body);

@@ -9,18 +9,53 @@ use tidegate_policy::{Measure, Remaining, Room};
 use tidegate_store::Refused;
 use tidegate_wire::Dialect;
 
+/// The names of the headers about one kind of limit.
+struct Names {
+    limit: HeaderName,
+    remaining: HeaderName,
+    reset: HeaderName,
+}
+
+const OPENAI_REQUESTS: Names = Names {
+    limit: HeaderName::from_static("x-ratelimit-limit-requests"),
+    remaining: HeaderName::from_static("x-ratelimit-remaining-requests"),
+    reset: HeaderName::from_static("x-ratelimit-reset-requests"),
+};
+const OPENAI_TOKENS: Names = Names {
+    limit: HeaderName::from_static("x-ratelimit-limit-tokens"),
+    remaining: HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    reset: HeaderName::from_static("x-ratelimit-reset-tokens"),
+};
+const ANTHROPIC_REQUESTS: Names = Names {
+    limit: HeaderName::from_static("anthropic-ratelimit-requests-limit"),
+    remaining: HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
+    reset: HeaderName::from_static("anthropic-ratelimit-requests-reset"),
+};
+const ANTHROPIC_TOKENS: Names = Names {
+    limit: HeaderName::from_static("anthropic-ratelimit-tokens-limit"),
+    remaining: HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
+    reset: HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
+};
+const BUDGET_LIMIT: HeaderName = HeaderName::from_static("x-tidegate-budget-limit");
+const BUDGET_REMAINING: HeaderName = HeaderName::from_static("x-tidegate-budget-remaining");
+
 /// Adds what is known about the room that is left.
 pub(crate) fn put_room(headers: &mut HeaderMap, room: &Room, dialect: Dialect) {
-    for (what, remaining) in [("requests", &room.requests), ("tokens", &room.tokens)] {
+    let kinds = [
+        (OPENAI_REQUESTS, ANTHROPIC_REQUESTS, &room.requests),
+        (OPENAI_TOKENS, ANTHROPIC_TOKENS, &room.tokens),
+    ];
+    for (openai, anthropic, remaining) in kinds {
         let Some(remaining) = remaining else { continue };
-        put_openai(headers, what, remaining);
-        if dialect == Dialect::AnthropicMessages {
-            put_anthropic(headers, what, remaining);
+        put_rate(headers, openai, remaining, &in_words(remaining.reset_after));
+        if dialect == Dialect::AnthropicMessages
+            && let Some(moment) = moment_after(remaining.reset_after)
+        {
+            put_rate(headers, anthropic, remaining, &moment);
         }
     }
     if let Some(budget) = &room.budget {
-        put(headers, "x-tidegate-budget-limit", &budget.limit.to_string());
-        put(headers, "x-tidegate-budget-remaining", &budget.remaining.to_string());
+        put_budget(headers, budget.limit, budget.remaining);
     }
 }
 
@@ -37,28 +72,28 @@ pub(crate) fn put_refused(headers: &mut HeaderMap, refused: &Refused, dialect: D
             put_room(headers, &room, dialect);
         }
         Refused::Budget { usd, used, held, .. } => {
-            put(headers, "x-tidegate-budget-limit", &usd.to_string());
-            let remaining = (*usd - *used - *held).max(NanoDollars::ZERO);
-            put(headers, "x-tidegate-budget-remaining", &remaining.to_string());
+            put_budget(headers, *usd, (*usd - *used - *held).max(NanoDollars::ZERO));
         }
         Refused::Unavailable { .. } => {}
     }
 }
 
-fn put_openai(headers: &mut HeaderMap, what: &str, remaining: &Remaining) {
-    put(headers, &format!("x-ratelimit-limit-{what}"), &remaining.limit.to_string());
-    put(headers, &format!("x-ratelimit-remaining-{what}"), &remaining.remaining.to_string());
-    put(headers, &format!("x-ratelimit-reset-{what}"), &in_words(remaining.reset_after));
+fn put_rate(headers: &mut HeaderMap, names: Names, remaining: &Remaining, reset: &str) {
+    headers.insert(names.limit, HeaderValue::from(remaining.limit));
+    headers.insert(names.remaining, HeaderValue::from(remaining.remaining));
+    put(headers, names.reset, reset);
 }
 
-fn put_anthropic(headers: &mut HeaderMap, what: &str, remaining: &Remaining) {
-    put(headers, &format!("anthropic-ratelimit-{what}-limit"), &remaining.limit.to_string());
-    put(headers, &format!("anthropic-ratelimit-{what}-remaining"), &remaining.remaining.to_string());
-    let after = SignedDuration::try_from(remaining.reset_after).unwrap_or(SignedDuration::MAX);
-    if let Ok(moment) = Timestamp::now().checked_add(after) {
-        let moment = moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        put(headers, &format!("anthropic-ratelimit-{what}-reset"), &moment);
-    }
+fn put_budget(headers: &mut HeaderMap, limit: NanoDollars, remaining: NanoDollars) {
+    put(headers, BUDGET_LIMIT, &limit.to_string());
+    put(headers, BUDGET_REMAINING, &remaining.to_string());
+}
+
+/// As Anthropic writes it.
+fn moment_after(duration: Duration) -> Option<String> {
+    let after = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    let moment = Timestamp::now().checked_add(after).ok()?;
+    Some(moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 /// As OpenAI writes it: `1s`, `6m0s`, `2h0m30s`, `120ms`.
@@ -74,8 +109,8 @@ fn in_words(duration: Duration) -> String {
     }
 }
 
-fn put(headers: &mut HeaderMap, name: &str, value: &str) {
-    if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }
 }

@@ -22,7 +22,7 @@ use super::{
 use crate::{database::Database, error::StoreError};
 
 /// The most entries in one transaction: larger ones save nothing more and hold memory.
-const MAX_BATCH: usize = 512;
+const MAX_BATCH: usize = 2_048;
 /// The first wait after a failed batch; it doubles up to the longest.
 const FIRST_RETRY_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait before the database is tried again.

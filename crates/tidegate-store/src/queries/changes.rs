@@ -1,6 +1,7 @@
 //! The table `changes`. Written in every administrative transaction, asked by every process several times a second.
 
 use super::connection::{Connection, count, number};
+use super::many::ManyRows;
 use crate::access::Changed;
 use crate::database::{Transaction, query};
 use crate::error::StoreError;
@@ -10,13 +11,24 @@ const KEPT: u64 = 10_000;
 
 /// Adds one. Transactions that write come one after the other, so the numbers become visible in their order.
 pub(crate) async fn add(on: &mut Transaction, changed: &Changed) -> Result<(), StoreError> {
-    let sequence = latest(&mut *on).await? + 1;
-    let (kind, id) = changed.to_words();
-    let insert = query("INSERT INTO changes (sequence, kind, id) VALUES ($1, $2, $3)");
-    on.execute(insert.bind(number(sequence)).bind(kind).bind(id)).await?;
+    add_many(on, std::slice::from_ref(changed)).await
+}
+
+/// Adds several.
+pub(crate) async fn add_many(on: &mut Transaction, changed: &[Changed]) -> Result<(), StoreError> {
+    static INSERTS: ManyRows = ManyRows::new("changes", &["sequence", "kind", "id"], |_| String::new());
+    let before = latest(&mut *on).await?;
+    let rows: Vec<(u64, &Changed)> = (before + 1..).zip(changed).collect();
+    INSERTS
+        .run(on, &rows, |values, (sequence, changed)| {
+            let (kind, id) = changed.to_words();
+            values.extend([number(*sequence).into(), kind.into(), id.into()]);
+        })
+        .await?;
     // The latest always stays: the numbers go on from it.
+    let latest = rows.last().map_or(before, |(sequence, _)| *sequence);
     let prune = query("DELETE FROM changes WHERE sequence <= $1");
-    on.execute(prune.bind(number(sequence.saturating_sub(KEPT)))).await.map(drop)
+    on.execute(prune.bind(number(latest.saturating_sub(KEPT)))).await.map(drop)
 }
 
 /// The number of the latest; 0 when there is none.

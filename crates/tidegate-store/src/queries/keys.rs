@@ -5,14 +5,34 @@ use jiff::Timestamp;
 use tidegate_policy::Role;
 
 use super::connection::{Conditions, Connection, count, hash, wrong};
+use super::many::ManyRows;
 use crate::access::{
     KeyHash, KeyId, KeyRecord, KeysQuery, OrganizationId, RoleFilter, TeamId, as_json, tags_as_json,
 };
-use crate::database::{Row, query, query_text};
+use crate::database::{Query, Row, Transaction, Value, query, query_text};
 use crate::error::StoreError;
 
 const COLUMNS: &str = "id, organization_id, team_id, name, hint, hash, previous_hash, previous_until_ms, role, limits, \
     permissions, tags, disabled, expires_at_ms, created_at_ms";
+
+/// The same for a statement of many rows, in the order in which [`values`] gives them.
+const EACH_COLUMN: [&str; 15] = [
+    "id",
+    "organization_id",
+    "team_id",
+    "name",
+    "hint",
+    "hash",
+    "previous_hash",
+    "previous_until_ms",
+    "role",
+    "limits",
+    "permissions",
+    "tags",
+    "disabled",
+    "expires_at_ms",
+    "created_at_ms",
+];
 
 pub(crate) async fn find(on: impl Into<Connection<'_>>, id: &KeyId) -> Result<Option<KeyRecord>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM keys WHERE id = $1");
@@ -95,23 +115,35 @@ pub(crate) async fn put(on: impl Into<Connection<'_>>, it: &KeyRecord) -> Result
          permissions = excluded.permissions, tags = excluded.tags, disabled = excluded.disabled, \
          expires_at_ms = excluded.expires_at_ms"
     );
-    let query = query_text(sql)
-        .bind(it.id.as_str())
-        .bind(it.organization_id.as_str())
-        .bind(it.team_id.as_ref().map(TeamId::as_str))
-        .bind(&it.name)
-        .bind(&it.hint)
-        .bind(&it.hash.0[..])
-        .bind(it.previous.map(|(hash, _)| hash.0.to_vec()))
-        .bind(it.previous.map(|(_, until)| until))
-        .bind(it.role.map(Role::as_str))
-        .bind(as_json(&it.limits))
-        .bind(as_json(&it.permissions))
-        .bind(tags_as_json(&it.tags))
-        .bind(it.disabled)
-        .bind(it.expires_at)
-        .bind(it.created_at);
+    let query = values(it).into_iter().fold(query_text(sql), Query::bind);
     on.into().execute(query).await.map(drop)
+}
+
+/// Inserts keys that are all new.
+pub(crate) async fn insert(on: &mut Transaction, keys: &[KeyRecord]) -> Result<(), StoreError> {
+    static INSERTS: ManyRows = ManyRows::new("keys", &EACH_COLUMN, |_| String::new());
+    INSERTS.run(on, keys, |all, key| all.extend(values(key))).await.map(drop)
+}
+
+/// In the order of [`COLUMNS`].
+fn values(it: &KeyRecord) -> [Value; 15] {
+    [
+        it.id.as_str().into(),
+        it.organization_id.as_str().into(),
+        it.team_id.as_ref().map(TeamId::as_str).into(),
+        (&it.name).into(),
+        (&it.hint).into(),
+        it.hash.0[..].into(),
+        it.previous.map(|(hash, _)| hash.0.to_vec()).into(),
+        it.previous.map(|(_, until)| until).into(),
+        it.role.map(Role::as_str).into(),
+        as_json(&it.limits).into(),
+        as_json(&it.permissions).into(),
+        tags_as_json(&it.tags).into(),
+        it.disabled.into(),
+        it.expires_at.into(),
+        it.created_at.into(),
+    ]
 }
 
 fn read(row: &Row) -> Result<KeyRecord, StoreError> {

@@ -5,8 +5,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tidegate_policy::{Limits, Permissions, Role};
 use tidegate_store::{
-    Access, AccessError, AuditQuery, Changed, Changes, Grace, KeyHash, KeyId, KeyUpdate, KeysQuery, NewKey,
-    NewOrganization, NewTeam, OrganizationId, OrganizationUpdate, RoleFilter, Scope, Standing, TeamUpdate,
+    Access, AccessError, AuditQuery, Changed, Changes, Grace, KeyHash, KeyId, KeySecret, KeyUpdate,
+    KeysQuery, NewKey, NewOrganization, NewTeam, OrganizationId, OrganizationUpdate, RoleFilter, Scope,
+    Standing, TeamUpdate,
 };
 
 use crate::place::{Place, actor};
@@ -284,5 +285,45 @@ async fn who_looks_at_another_store_loads_everything() {
         assert_eq!(access.changes_since(1).await.unwrap(), Changes::Everything);
         let these = Changes::These { changed: vec![Changed::Key(key.id)], latest: 20_001 };
         assert_eq!(access.changes_since(20_000).await.unwrap(), these, "{}", place.kind);
+    }
+}
+
+#[tokio::test]
+async fn thousands_of_keys_are_imported_with_a_line_in_the_log_for_each_transaction() {
+    for place in Place::all().await {
+        let access = place.access();
+        let elsewhere = place.opened_again().await.access();
+        let mut seen = elsewhere.latest_change().await.unwrap();
+        let new = NewTeam { name: "many".into(), ..Default::default() };
+        let team = access.create_team(new, &actor()).await.unwrap();
+        let secret = KeySecret::generate().unwrap();
+        let key = |number: usize| NewKey {
+            team_id: number.is_multiple_of(2).then(|| team.id.clone()),
+            limits: limits(r#"{"in_flight":7}"#),
+            ..named(&format!("key {number}"))
+        };
+        let all = (0..5_001).map(|number| match number {
+            4_000 => (key(number), secret.clone()),
+            _ => (key(number), KeySecret::generate().unwrap()),
+        });
+        assert_eq!(access.import_keys(all, &actor()).await.unwrap(), 5_001);
+        let found = elsewhere.key_by_hash(&secret.hash()).await.unwrap().unwrap();
+        assert_eq!((found.name.as_str(), &found.team_id), ("key 4000", &Some(team.id.clone())));
+        assert_eq!((found.organization_id, found.limits.in_flight), (team.organization_id.clone(), Some(7)));
+        let changed = changed_since(&elsewhere, &mut seen).await;
+        assert_eq!(changed.len(), 5_002);
+        assert!(changed.contains(&Changed::Key(found.id)));
+        let lines = access.audit(&AuditQuery { limit: 3, ..AuditQuery::default() }).await.unwrap();
+        let actions: Vec<&str> = lines.items.iter().map(|line| line.action.as_str()).collect();
+        assert_eq!(actions, ["key.import", "key.import", "team.create"]);
+
+        // A secret that is there already, a team that is not: nothing of the transaction is kept.
+        let twice = [(named("new"), KeySecret::generate().unwrap()), (named("old"), secret.clone())];
+        assert!(access.import_keys(twice, &actor()).await.is_err());
+        let lost = NewKey { team_id: Some("team_of_nobody".into()), ..named("lost") };
+        let lost = [(named("new"), KeySecret::generate().unwrap()), (lost, KeySecret::generate().unwrap())];
+        assert_eq!(field(access.import_keys(lost, &actor()).await), "team_id");
+        let query = KeysQuery { name: Some("new".into()), ..KeysQuery::default() };
+        assert!(access.keys(&query).await.unwrap().items.is_empty());
     }
 }

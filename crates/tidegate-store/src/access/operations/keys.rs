@@ -39,7 +39,7 @@ impl Access {
             }
             if let Some(team) = update.team_id {
                 if let Some(team) = &team {
-                    let organization = organization_of(writing, team).await?;
+                    let organization = owner(writing, None, Some(team)).await?;
                     if organization != after.organization_id {
                         let message =
                             format!("the team {team} belongs to another organization; make a new key there");
@@ -142,24 +142,7 @@ async fn create(writing: &mut Writing<'_>, new: NewKey) -> Result<(KeyRecord, Ke
     let secret = KeySecret::generate()?;
     let expires_at = new.expires_at.map(milliseconds);
     validate::expiry(expires_at, writing.now())?;
-    let organization_id = match &new.team_id {
-        None => new.organization_id.unwrap_or_else(OrganizationId::default_organization),
-        Some(team) => {
-            let organization = organization_of(writing, team).await?;
-            if new.organization_id.is_some_and(|asked| asked != organization) {
-                let message = format!("the team {team} belongs to the organization {organization}");
-                return Err(AccessError::invalid("organization_id", message));
-            }
-            organization
-        }
-    };
-    let exists = queries::organizations::find(&mut writing.transaction, &organization_id).await?.is_some();
-    if !exists {
-        return Err(AccessError::invalid(
-            "organization_id",
-            format!("there is no organization {organization_id}"),
-        ));
-    }
+    let organization_id = owner(writing, new.organization_id, new.team_id.as_ref()).await?;
     let record = KeyRecord {
         id: KeyId::new(),
         organization_id,
@@ -211,9 +194,24 @@ async fn find(writing: &mut Writing<'_>, id: &KeyId) -> Result<KeyRecord, Access
     found.ok_or_else(|| AccessError::not_found("key", id.as_str()))
 }
 
-async fn organization_of(writing: &mut Writing<'_>, team: &TeamId) -> Result<OrganizationId, AccessError> {
+/// The organisation of a key that is asked for in this one and this team.
+pub(super) async fn owner(
+    writing: &mut Writing<'_>,
+    organization: Option<OrganizationId>,
+    team: Option<&TeamId>,
+) -> Result<OrganizationId, AccessError> {
+    let Some(team) = team else {
+        let organization = organization.unwrap_or_else(OrganizationId::default_organization);
+        let exists = queries::organizations::find(&mut writing.transaction, &organization).await?.is_some();
+        return exists.then(|| organization.clone()).ok_or_else(|| {
+            AccessError::invalid("organization_id", format!("there is no organization {organization}"))
+        });
+    };
     let found = queries::teams::find(&mut writing.transaction, team).await?;
-    found
-        .map(|team| team.organization_id)
-        .ok_or_else(|| AccessError::invalid("team_id", format!("there is no team {team}")))
+    let found = found.ok_or_else(|| AccessError::invalid("team_id", format!("there is no team {team}")))?;
+    if organization.is_some_and(|asked| asked != found.organization_id) {
+        let message = format!("the team {team} belongs to the organization {}", found.organization_id);
+        return Err(AccessError::invalid("organization_id", message));
+    }
+    Ok(found.organization_id)
 }

@@ -6,13 +6,14 @@ use super::{JournalFiles, Place, frame, record};
 use crate::ledger::LedgerEntry;
 
 /// What is read at once: a batch of usual records, or one of the largest.
-const READ_BYTES: usize = 2 * frame::MAX_FRAME_BYTES;
+const READ_BYTES: usize = 4 * frame::MAX_FRAME_BYTES;
 
 /// A reader with its buffer and the segment that it has open.
 #[derive(Debug, Default)]
 pub(in crate::ledger) struct JournalReader {
     open: Option<(u64, File)>,
     buffer: Vec<u8>,
+    texts: record::KnownTexts,
 }
 
 /// What one reading has brought.
@@ -45,11 +46,15 @@ impl JournalReader {
         entries: &mut Vec<LedgerEntry>,
     ) -> io::Result<Reading> {
         let mut unreadable = 0;
-        let reading =
-            self.walk(files, from, end, most, |frame| match record::decode(frame.version, frame.payload) {
+        let mut texts = std::mem::take(&mut self.texts);
+        let reading = self.walk(files, from, end, most, |frame| {
+            match record::decode(frame.version, frame.payload, &mut texts) {
                 Some(entry) => entries.push(entry),
                 None => unreadable += 1,
-            })?;
+            }
+        });
+        self.texts = texts;
+        let reading = reading?;
         Ok(Reading { unreadable, ..reading })
     }
 

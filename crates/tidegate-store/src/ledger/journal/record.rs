@@ -4,6 +4,8 @@
 //! fields. So a layout, once released, stays as it is. For a change, make a `RecordV2` beside it with the next version
 //! number, encode that one, and keep decoding the old.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize, Serializer};
 use tidegate_wire::Usage;
 use uuid::Uuid;
@@ -132,19 +134,19 @@ pub(in crate::ledger) fn encode(entry: &LedgerEntry) -> Option<Vec<u8>> {
 }
 
 /// The call in a frame; `None` where this program can make nothing of it.
-pub(super) fn decode(version: u8, payload: &[u8]) -> Option<LedgerEntry> {
+pub(super) fn decode(version: u8, payload: &[u8], known: &mut KnownTexts) -> Option<LedgerEntry> {
     match version {
         VERSION => {
             postcard::from_bytes::<RecordV1<'_, Vec<(&str, &str)>, Vec<AttemptV1<'_>>, Vec<&str>>>(payload)
                 .ok()?
-                .into_entry()
+                .into_entry(known)
         }
         _ => None,
     }
 }
 
 impl RecordV1<'_, Vec<(&str, &str)>, Vec<AttemptV1<'_>>, Vec<&str>> {
-    fn into_entry(self) -> Option<LedgerEntry> {
+    fn into_entry(self, known: &mut KnownTexts) -> Option<LedgerEntry> {
         let mut tags = Tags::default();
         for (name, value) in self.tags {
             tags.insert(name.to_owned(), value.to_owned()).ok()?;
@@ -153,21 +155,21 @@ impl RecordV1<'_, Vec<(&str, &str)>, Vec<AttemptV1<'_>>, Vec<&str>> {
             id: CallId::from_uuid(Uuid::from_bytes(self.id)),
             duration_us: self.duration_us,
             time_to_first_token_us: self.time_to_first_token_us,
-            organization_id: self.organization_id.map(text),
-            key_id: self.key_id.map(text),
-            team_id: self.team_id.map(text),
-            end_user: self.end_user.map(text),
-            dialect: text(self.dialect),
-            operation: text(self.operation),
-            model: self.model.map(text),
-            provider: self.provider.map(text),
-            upstream_model: self.upstream_model.map(text),
-            key_label: self.key_label.map(text),
+            organization_id: known.optional(self.organization_id),
+            key_id: known.optional(self.key_id),
+            team_id: known.optional(self.team_id),
+            end_user: known.optional(self.end_user),
+            dialect: known.text(self.dialect),
+            operation: known.text(self.operation),
+            model: known.optional(self.model),
+            provider: known.optional(self.provider),
+            upstream_model: known.optional(self.upstream_model),
+            key_label: known.optional(self.key_label),
             streamed: self.streamed,
             outcome: *Outcome::ALL.get(usize::from(self.outcome))?,
-            failure: self.failure.map(text),
+            failure: known.optional(self.failure),
             status: self.status,
-            finish_reason: self.finish_reason.map(text),
+            finish_reason: known.optional(self.finish_reason),
             usage: Usage {
                 input: self.usage.input,
                 cache_read: self.usage.cache_read,
@@ -182,19 +184,19 @@ impl RecordV1<'_, Vec<(&str, &str)>, Vec<AttemptV1<'_>>, Vec<&str>> {
             cost_nanodollars: self.cost_nanodollars,
             charge_nanodollars: self.charge_nanodollars,
             is_estimated: self.is_estimated,
-            prices: self.prices.map(text),
+            prices: known.optional(self.prices),
             tags,
             attempts: self
                 .attempts
                 .into_iter()
                 .map(|attempt| Attempt {
-                    target: text(attempt.target),
-                    failure: attempt.failure.map(text),
+                    target: known.text(attempt.target),
+                    failure: known.optional(attempt.failure),
                     status: attempt.status,
                     duration_us: attempt.duration_us,
                 })
                 .collect(),
-            dropped: self.dropped.into_iter().map(text).collect(),
+            dropped: self.dropped.into_iter().map(|field| known.text(field)).collect(),
             cache: match self.cache {
                 None => None,
                 Some(index) => Some(*CacheState::ALL.get(usize::from(index))?),
@@ -246,6 +248,40 @@ fn cut(whole: &str) -> &str {
     cut.split_once('\0').map_or(cut, |(before, _)| before)
 }
 
-fn text(value: &str) -> Text {
-    Text::Shared(value.into())
+/// Texts that were read lately: the calls of a batch say mostly the same, and need not each have a copy of their own.
+#[derive(Debug, Default)]
+pub(in crate::ledger) struct KnownTexts(Vec<Option<Arc<str>>>);
+
+impl KnownTexts {
+    /// Names of a few models and of those who call at the same time. Texts are short, so all of them take little.
+    const PLACES: usize = 256;
+
+    fn text(&mut self, value: &str) -> Text {
+        self.0.resize(Self::PLACES, None);
+        let place = usize::try_from(mixed(value) % Self::PLACES as u64).unwrap_or(0);
+        if let Some(Some(known)) = self.0.get(place)
+            && **known == *value
+        {
+            return Text::Shared(Arc::clone(known));
+        }
+        let new: Arc<str> = value.into();
+        if let Some(known) = self.0.get_mut(place) {
+            *known = Some(Arc::clone(&new));
+        }
+        Text::Shared(new)
+    }
+
+    fn optional(&mut self, value: Option<&str>) -> Option<Text> {
+        value.map(|value| self.text(value))
+    }
+}
+
+/// A number made of a text's length and ends. Ids differ at their ends, and for names that do not there is comparison.
+fn mixed(value: &str) -> u64 {
+    let bytes = value.as_bytes();
+    let last = bytes.last_chunk::<8>().map_or(0, |chunk| u64::from_le_bytes(*chunk));
+    let first = bytes.first_chunk::<4>().map_or(0, |chunk| u64::from(u32::from_le_bytes(*chunk)));
+    let ends = last ^ (first << 16) ^ u64::from(*bytes.first().unwrap_or(&0));
+    // A multiplication spreads to the highest bits, which are taken.
+    (ends ^ (bytes.len() as u64).rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40
 }

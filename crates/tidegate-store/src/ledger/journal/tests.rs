@@ -164,7 +164,7 @@ proptest! {
         prop_assert!(found.is_empty());
         // Behind a right checksum as well: a record of another program.
         for version in 0..3 {
-            drop(record::decode(version, &garbage));
+            drop(record::decode(version, &garbage, &mut record::KnownTexts::default()));
         }
     }
 }
@@ -308,7 +308,7 @@ fn the_largest_call_has_room_in_a_record() {
     };
     let bytes = encode(&largest).unwrap();
     let frame = frame::first(&bytes).unwrap();
-    let found = record::decode(frame.version, frame.payload).unwrap();
+    let found = record::decode(frame.version, frame.payload, &mut record::KnownTexts::default()).unwrap();
     assert_eq!(found.model.unwrap().len(), 512);
     assert_eq!(found.tags, largest.tags);
 }
@@ -324,5 +324,8 @@ fn a_record_of_the_first_layout_is_read_for_ever() {
         .collect();
     let expected = LedgerEntry { id: "01a204d4-0c17-70ed-87d5-c4613859f63c".parse().unwrap(), ..entry(33) };
     let frame = frame::first(&bytes).unwrap();
-    assert_eq!(record::decode(frame.version, frame.payload), Some(expected));
+    assert_eq!(
+        record::decode(frame.version, frame.payload, &mut record::KnownTexts::default()),
+        Some(expected)
+    );
 }

@@ -88,7 +88,7 @@ pub(crate) async fn add(transaction: &mut Transaction, entries: &[LedgerEntry]) 
     SCOPE_DAYS.run(transaction, &scope_days, |values, row| push_scope(values, row.0, &row.1)).await?;
     SCOPE_HOURS
         .run(transaction, &rows(scope_texts), |values, ((scope, hour), sums)| {
-            push_scope(values, (scope, *hour), sums)
+            push_scope(values, (scope, *hour), sums);
         })
         .await?;
     Ok(())
