@@ -1,5 +1,7 @@
 //! What `/admin/v1` takes. Unknown fields are refused: a limit that was mistyped must not be silently none.
 
+use std::time::Duration;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -250,9 +252,15 @@ impl From<UpdateKey> for KeyUpdate {
     }
 }
 
+/// No grace: the old secret has leaked. Elsewhere a duration of nothing is a mistake.
+const IMMEDIATELY: [&str; 3] = ["0", "0s", "0ms"];
+
 impl RotateKey {
     pub(super) fn grace(&self) -> Result<Grace, GatewayError> {
         let Some(text) = &self.grace else { return Ok(Grace::default()) };
+        if IMMEDIATELY.contains(&text.trim()) {
+            return Ok(Grace(Duration::ZERO));
+        }
         let grace = tidegate_config::parse_duration(text);
         grace.map(Grace).map_err(|error| refusal::invalid("grace", &error.to_string()))
     }
@@ -261,6 +269,15 @@ impl RotateKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_leaked_secret_can_be_replaced_without_grace() {
+        let grace = |text: &str| serde_json::from_str::<RotateKey>(text).unwrap().grace();
+        assert_eq!(grace(r#"{"grace":"0s"}"#).unwrap(), Grace(Duration::ZERO));
+        assert_eq!(grace(r#"{"grace":"90s"}"#).unwrap(), Grace(Duration::from_secs(90)));
+        assert_eq!(grace("{}").unwrap(), Grace::default());
+        assert!(grace(r#"{"grace":"soon"}"#).is_err());
+    }
 
     #[test]
     fn what_is_left_out_stays_and_null_takes_away() {
