@@ -41,6 +41,11 @@ const UNCOUNTED_AFTER: Duration = Duration::from_secs(30);
 
 /// How long is waited to see whether Redis is back, and how often.
 const PROBE_PATIENCE: Duration = Duration::from_millis(250);
+/// With so few calls under way nothing but Redis itself can be slow.
+const QUIET_CALLS: usize = 8;
+/// How long Redis is waited for then. With many calls under way the machine may be the slow one, and to take that for an
+/// outage would hold limits less exactly: then the longer patience counts.
+const QUIET_PATIENCE: Duration = Duration::from_millis(50);
 const PROBE_EVERY: Duration = Duration::from_millis(50);
 
 pub(super) struct Courier {
@@ -203,7 +208,9 @@ impl Courier {
             return Ok(());
         }
         let text = question::join(&self.replica, texts.iter().map(String::as_str));
-        match self.connection.run(&text, self.patience).await {
+        let is_quiet = jobs.len().max(self.outstanding.len()) <= QUIET_CALLS;
+        let patience = if is_quiet { self.patience.min(QUIET_PATIENCE) } else { self.patience };
+        match self.connection.run(&text, patience).await {
             Ok(answers) if answers.len() == texts.len() => {
                 self.hear(settles, jobs, is_beat, is_check, answers);
                 Ok(())
