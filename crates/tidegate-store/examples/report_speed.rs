@@ -16,9 +16,18 @@ const DAY_MS: i64 = 86_400_000;
 #[tokio::main]
 async fn main() {
     let calls: i64 = std::env::args().nth(1).map_or(10_000_000, |calls| calls.parse().unwrap());
-    let today = Timestamp::now().as_millisecond() / DAY_MS * DAY_MS;
-    let first = today - DAYS * DAY_MS;
+    sqlite(calls).await;
+    postgres(calls).await;
+}
 
+/// The first midnight of the month, and the last.
+fn month() -> (i64, i64) {
+    let today = Timestamp::now().as_millisecond() / DAY_MS * DAY_MS;
+    (today - DAYS * DAY_MS, today)
+}
+
+async fn sqlite(calls: i64) {
+    let (first, today) = month();
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).await.unwrap();
     let path = directory.path().join("tidegate.db");
@@ -29,15 +38,19 @@ async fn main() {
     let id = "unhex(printf('%012x', at) || '70008' || printf('%015x', n))";
     let started = Instant::now();
     connection.execute("PRAGMA synchronous = OFF").await.unwrap();
-    for sql in fill(calls, first, &numbers, id, "ABS(RANDOM() % 1000000)") {
+    for sql in fill(calls, first, &numbers, id) {
         connection.execute(AssertSqlSafe(sql)).await.unwrap();
     }
+    // What is written in one go would stay in the log, which no reader likes so long.
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await.unwrap();
     connection.close().await.unwrap();
     println!("SQLite: {calls} calls in {:?}", started.elapsed());
     ask(&store, first, today).await;
     store.close().await;
-    drop(directory);
+}
 
+async fn postgres(calls: i64) {
+    let (first, today) = month();
     let server = PostgresServer::private();
     let database = server.database();
     let directory = tempfile::tempdir().unwrap();
@@ -52,7 +65,7 @@ async fn main() {
     let numbers = format!("(SELECT generate_series(0, {calls} - 1) AS n)");
     let id = "CAST(LPAD(TO_HEX(at), 12, '0') || '70008' || LPAD(TO_HEX(n), 15, '0') AS UUID)";
     let started = Instant::now();
-    for sql in fill(calls, first, &numbers, id, "CAST(RANDOM() * 1000000 AS BIGINT)") {
+    for sql in fill(calls, first, &numbers, id) {
         connection.execute(AssertSqlSafe(sql)).await.unwrap();
     }
     connection.execute("ANALYZE").await.unwrap();
@@ -105,7 +118,9 @@ async fn ask(store: &Store, first_ms: i64, today_ms: i64) {
 }
 
 /// The statements that make the calls, spread over the days, and the sums of them.
-fn fill(calls: i64, first_ms: i64, numbers: &str, id: &str, random: &str) -> Vec<String> {
+fn fill(calls: i64, first_ms: i64, numbers: &str, id: &str) -> Vec<String> {
+    // Spread well enough, and the same wherever it is named: SQLite draws anew for each mention of a RANDOM().
+    const RANDOM: &str = "n * 48271 % 2147483647 % 1000000";
     const SUMS: &str = "COUNT(*), COUNT(*), 0, 0, 0, SUM(input_tokens), 0, 0, 0, 0, SUM(output_tokens), 0, 0, 0, \
         SUM(cost_nanodollars), SUM(cost_nanodollars), 0, 0, SUM(duration_us), COUNT(*), SUM(time_to_first_token_us), \
         MAX(duration_us)";
@@ -122,7 +137,7 @@ fn fill(calls: i64, first_ms: i64, numbers: &str, id: &str, random: &str) -> Vec
             'user_' || (r % 5000), 'openai-chat', 'chat', 'model_' || (r / 50 % 20), 'provider_' || (r / 50 % 20 % 3), \
             'upstream_' || (r / 50 % 20), TRUE, 'answered', 200, r % 3000, 0, 0, 0, 0, r % 700, 0, 0, 0, r, \
             '{{\"input\":250,\"output\":2000}}', '[{{\"target\":\"openai/gpt-5-mini\",\"status\":200}}]', 900, 1200 \
-         FROM (SELECT n, {first_ms} + n * {} / {calls} AS at, {random} AS r FROM {numbers} AS numbers) AS drawn",
+         FROM (SELECT n, {first_ms} + n * {} / {calls} AS at, {RANDOM} AS r FROM {numbers} AS numbers) AS drawn",
         DAYS * DAY_MS
     )];
     for (name, length) in [("hours", 3_600_000), ("days", DAY_MS)] {
