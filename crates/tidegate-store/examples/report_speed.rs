@@ -62,7 +62,7 @@ async fn postgres(calls: i64) {
         store.delete_old(&RetentionOptions::default(), then).await.unwrap();
     }
     let mut connection = PgConnection::connect(&database.url()).await.unwrap();
-    let numbers = format!("(SELECT generate_series(0, {calls} - 1) AS n)");
+    let numbers = format!("(SELECT generate_series(CAST(0 AS BIGINT), {calls} - 1) AS n)");
     let id = "CAST(LPAD(TO_HEX(at), 12, '0') || '70008' || LPAD(TO_HEX(n), 15, '0') AS UUID)";
     let started = Instant::now();
     for sql in fill(calls, first, &numbers, id) {
