@@ -53,9 +53,12 @@ pub(super) async fn prepare(directory: &Path, migrations: &Migrator) -> Result<(
     create_directory(directory)
         .map_err(|source| StoreError::Directory { directory: directory.to_owned(), source })?;
     let database = file(directory);
+    // Also around the first connection: it switches a new file to its write-ahead log, for which SQLite waits for nobody.
+    let lock = lock_for_migration(directory).await?;
     let mut connection = connect(&writing(&database).create_if_missing(true), &database).await?;
-    migrate(&mut connection, directory, &database, migrations).await?;
+    migrate(&mut connection, &database, migrations).await?;
     close(connection).await;
+    drop(lock);
     Ok(())
 }
 
@@ -151,7 +154,6 @@ async fn schema_version(connection: &mut SqliteConnection, database: &Path) -> R
 
 async fn migrate(
     connection: &mut SqliteConnection,
-    directory: &Path,
     database: &Path,
     migrations: &Migrator,
 ) -> Result<(), StoreError> {
@@ -164,10 +166,7 @@ async fn migrate(
     if found == known {
         return Ok(());
     }
-    let lock = lock_for_migration(directory).await?;
-    // Another process may have done it meanwhile: the migrator looks again and does what is left.
     let done = migrations.run(&mut *connection).await;
-    drop(lock);
     tracing::info!(database = name, from = found, to = known, "the database's schema is brought up to date");
     done.map_err(|source| StoreError::Migration { database: name, source })
 }
