@@ -41,13 +41,13 @@ pub(crate) enum Contender {
     Bare,
     /// With ten keys, limits and budgets on every level, and the ledger.
     TenKeys,
-    /// The same with a million keys.
-    MillionKeys,
+    /// The same with very many keys.
+    ManyKeys,
 }
 
 /// Tidegate in its settings, in the order of the table.
 pub(crate) const SETTINGS: [Contender; 4] =
-    [Contender::Bare, Contender::Tidegate, Contender::TenKeys, Contender::MillionKeys];
+    [Contender::Bare, Contender::Tidegate, Contender::TenKeys, Contender::ManyKeys];
 
 impl Contender {
     pub(crate) fn title(self) -> &'static str {
@@ -59,7 +59,7 @@ impl Contender {
             Self::Tidegate => "Tidegate",
             Self::Bare => "Tidegate, nothing kept",
             Self::TenKeys => "Tidegate, key, limits, budgets, ledger",
-            Self::MillionKeys => "the same with a million keys",
+            Self::ManyKeys => "the same with very many keys",
         }
     }
 
@@ -72,10 +72,10 @@ impl Contender {
     }
 
     /// How many keys there are.
-    pub(crate) fn keys(self) -> Option<usize> {
+    pub(crate) fn keys(self, options: &Options) -> Option<usize> {
         match self {
             Self::TenKeys => Some(10),
-            Self::MillionKeys => Some(1_000_000),
+            Self::ManyKeys => Some(options.many_keys),
             _ => None,
         }
     }
@@ -258,7 +258,7 @@ fn command(
             command.arg(address.to_string()).arg(format!("http://{mock}")).arg(options.workers.to_string());
             command
         }
-        Contender::Tidegate | Contender::Bare | Contender::TenKeys | Contender::MillionKeys => {
+        Contender::Tidegate | Contender::Bare | Contender::TenKeys | Contender::ManyKeys => {
             let mut command = Command::new(options.tidegate.as_ref().context("--tidegate")?);
             let data = accounts.map_or_else(|| directory.join("data"), Accounts::data);
             let keeps = contender != Contender::Bare;

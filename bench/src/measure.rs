@@ -40,6 +40,7 @@ pub(crate) struct Results {
     pub(crate) open_streams: Vec<OpenStreams>,
     /// Tidegate in several settings.
     pub(crate) settings: Vec<Start>,
+    pub(crate) many_keys: usize,
 }
 
 /// Start-up and memory of one contender.
@@ -127,6 +128,7 @@ async fn run_all(options: &Options, mock: &Mock) -> anyhow::Result<Results> {
         loads,
         open_streams,
         settings,
+        many_keys: options.many_keys,
     })
 }
 
@@ -134,7 +136,7 @@ async fn run_all(options: &Options, mock: &Mock) -> anyhow::Result<Results> {
 async fn in_settings(options: &Options, mock: &Mock, loads: &mut Vec<Load>) -> anyhow::Result<Vec<Start>> {
     let mut accounts = Vec::new();
     for contender in SETTINGS {
-        accounts.push(match contender.keys() {
+        accounts.push(match contender.keys(options) {
             Some(count) => {
                 eprintln!("making {count} keys");
                 Some(Accounts::prepare(count).await?)

@@ -51,6 +51,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5_000)]
     pub(crate) open_streams: usize,
 
+    /// Keys of which the load shows another one with each request, against ten.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) many_keys: usize,
+
     /// Threads or worker processes of each proxy; one a core when not given.
     #[arg(long, default_value_t = cores())]
     pub(crate) workers: usize,
