@@ -20,6 +20,9 @@ use crate::upstream::UpstreamClient;
 /// The most bytes of `x-tidegate-dropped`; clients and proxies limit headers to some 8 KB in all.
 const MAX_DROPPED_HEADER: usize = 2_048;
 
+/// Headers of an answer that tells of limits, what HTTP needs besides included: room for them is made once.
+const USUAL_HEADERS: usize = 20;
+
 /// An answer with status 200.
 #[derive(Debug)]
 pub struct Answer {
@@ -81,6 +84,7 @@ pub async fn walk(
     match hold(gateway, &call, &mut plan).await {
         Ok(None) => {}
         Ok(Some(hold)) => {
+            headers.reserve(USUAL_HEADERS);
             put_room(&mut headers, hold.room(), call.dialect);
             tell_crossed(gateway, hold.crossed());
             settlement.holds(hold);

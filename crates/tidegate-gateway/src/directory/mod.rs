@@ -3,9 +3,9 @@
 
 mod follow;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -19,6 +19,9 @@ pub use follow::Follower;
 /// Keys are spread over so many maps, so that a change of one holds up few callers.
 const SHARDS: usize = 64;
 
+/// Different limits of keys that are looked through for each key that is put: a few plans, as a rule.
+const RECENT_LIMITS: usize = 16;
+
 /// Everybody who may call.
 #[derive(Debug)]
 pub struct Directory {
@@ -31,6 +34,8 @@ pub struct Directory {
     tag_subjects: AtomicUsize,
     end_user_subjects: AtomicUsize,
     has_caller_keys: AtomicBool,
+    /// Limits that keys were given lately: of a million keys most have the same as others, and need none of their own.
+    recent_limits: Mutex<VecDeque<Arc<Limits>>>,
 }
 
 type Shard = HashMap<KeyHash, Arc<ActiveKey>>;
@@ -127,6 +132,7 @@ impl Default for Directory {
             tag_subjects: AtomicUsize::new(0),
             end_user_subjects: AtomicUsize::new(0),
             has_caller_keys: AtomicBool::new(false),
+            recent_limits: Mutex::default(),
         }
     }
 }
@@ -230,7 +236,7 @@ impl Directory {
             hash: record.hash,
             previous: record.previous,
             role: record.role,
-            limits: shared(record.limits),
+            limits: self.limits_of_key(record.limits),
             permissions: some(record.permissions).map(Box::new),
             tags: record.tags,
             is_disabled: record.disabled,
@@ -265,6 +271,18 @@ impl Directory {
         if write(&self.subjects).remove(scope).is_some() {
             self.subjects_like(scope).fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// The limits, one value for keys that have the same.
+    fn limits_of_key(&self, limits: Limits) -> Arc<Limits> {
+        let mut recent = self.recent_limits.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = recent.iter().find(|known| ***known == limits) {
+            return Arc::clone(known);
+        }
+        let new = shared(limits);
+        recent.truncate(RECENT_LIMITS - 1);
+        recent.push_front(Arc::clone(&new));
+        new
     }
 
     fn subjects_like(&self, scope: &Scope) -> &AtomicUsize {

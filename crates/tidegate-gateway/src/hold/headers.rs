@@ -1,5 +1,6 @@
 //! What is left, in response headers: those that OpenAI's and Anthropic's SDKs and their users know.
 
+use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -8,6 +9,9 @@ use tidegate_catalog::NanoDollars;
 use tidegate_policy::{Measure, Remaining, Room};
 use tidegate_store::Refused;
 use tidegate_wire::Dialect;
+
+/// Most values are shorter.
+const USUAL_VALUE: usize = 32;
 
 /// The names of the headers about one kind of limit.
 struct Names {
@@ -47,7 +51,7 @@ pub(crate) fn put_room(headers: &mut HeaderMap, room: &Room, dialect: Dialect) {
     ];
     for (openai, anthropic, remaining) in kinds {
         let Some(remaining) = remaining else { continue };
-        put_rate(headers, openai, remaining, &in_words(remaining.reset_after));
+        put_rate(headers, openai, remaining, &InWords(remaining.reset_after));
         if dialect == Dialect::AnthropicMessages
             && let Some(moment) = moment_after(remaining.reset_after)
         {
@@ -78,15 +82,17 @@ pub(crate) fn put_refused(headers: &mut HeaderMap, refused: &Refused, dialect: D
     }
 }
 
-fn put_rate(headers: &mut HeaderMap, names: Names, remaining: &Remaining, reset: &str) {
-    headers.insert(names.limit, HeaderValue::from(remaining.limit));
-    headers.insert(names.remaining, HeaderValue::from(remaining.remaining));
-    put(headers, names.reset, reset);
+fn put_rate(headers: &mut HeaderMap, names: Names, remaining: &Remaining, reset: &dyn Display) {
+    let mut text = String::with_capacity(USUAL_VALUE);
+    put(headers, names.limit, &mut text, &remaining.limit);
+    put(headers, names.remaining, &mut text, &remaining.remaining);
+    put(headers, names.reset, &mut text, reset);
 }
 
 fn put_budget(headers: &mut HeaderMap, limit: NanoDollars, remaining: NanoDollars) {
-    put(headers, BUDGET_LIMIT, &limit.to_string());
-    put(headers, BUDGET_REMAINING, &remaining.to_string());
+    let mut text = String::with_capacity(USUAL_VALUE);
+    put(headers, BUDGET_LIMIT, &mut text, &limit);
+    put(headers, BUDGET_REMAINING, &mut text, &remaining);
 }
 
 /// As Anthropic writes it.
@@ -97,20 +103,29 @@ fn moment_after(duration: Duration) -> Option<String> {
 }
 
 /// As OpenAI writes it: `1s`, `6m0s`, `2h0m30s`, `120ms`.
-fn in_words(duration: Duration) -> String {
-    if duration < Duration::from_secs(1) {
-        return format!("{}ms", duration.as_millis());
-    }
-    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
-    match (seconds / 3_600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds}s"),
-        (0, minutes, seconds) => format!("{minutes}m{seconds}s"),
-        (hours, minutes, seconds) => format!("{hours}h{minutes}m{seconds}s"),
+struct InWords(Duration);
+
+impl Display for InWords {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(duration) = self;
+        if *duration < Duration::from_secs(1) {
+            return write!(formatter, "{}ms", duration.as_millis());
+        }
+        let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+        match (seconds / 3_600, seconds / 60 % 60, seconds % 60) {
+            (0, 0, seconds) => write!(formatter, "{seconds}s"),
+            (0, minutes, seconds) => write!(formatter, "{minutes}m{seconds}s"),
+            (hours, minutes, seconds) => write!(formatter, "{hours}h{minutes}m{seconds}s"),
+        }
     }
 }
 
-fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+/// Puts a value into a header, by way of a text that several use one after the other: all calls come by here.
+fn put(headers: &mut HeaderMap, name: HeaderName, text: &mut String, value: &dyn Display) {
+    text.clear();
+    if write!(text, "{value}").is_ok()
+        && let Ok(value) = HeaderValue::from_str(text)
+    {
         headers.insert(name, value);
     }
 }
@@ -129,7 +144,7 @@ mod tests {
             (360_000, "6m0s"),
             (7_230_000, "2h0m30s"),
         ] {
-            assert_eq!(in_words(Duration::from_millis(milliseconds)), words);
+            assert_eq!(InWords(Duration::from_millis(milliseconds)).to_string(), words);
         }
     }
 }

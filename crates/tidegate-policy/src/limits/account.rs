@@ -84,15 +84,12 @@ impl Account {
     }
 
     pub(super) fn room(&self, budget: &Budget) -> BudgetRoom {
-        BudgetRoom {
-            limit: budget.usd,
-            remaining: NanoDollars::ZERO.max(budget.usd - self.used - self.held),
-            resets_at: self.resets_at(),
-        }
+        BudgetRoom { limit: budget.usd, remaining: NanoDollars::ZERO.max(budget.usd - self.used - self.held) }
     }
 
     pub(super) fn usage(&self, budget: &Budget) -> BudgetUsage {
-        let BudgetRoom { remaining, resets_at, .. } = self.room(budget);
+        let BudgetRoom { remaining, .. } = self.room(budget);
+        let resets_at = self.resets_at();
         BudgetUsage { budget: *budget, used: self.used, held: self.held, remaining, resets_at }
     }
 

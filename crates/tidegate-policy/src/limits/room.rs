@@ -96,8 +96,6 @@ pub struct BudgetRoom {
     pub limit: NanoDollars,
     /// How much more now, what calls in flight may still spend taken off.
     pub remaining: NanoDollars,
-    /// When the next period begins, in seconds since 1970; never for a lifetime.
-    pub resets_at: Option<PeriodStart>,
 }
 
 impl Room {

@@ -52,7 +52,7 @@ impl KeySecret {
             text.push(digit(remainder));
         }
         let check = checksum(text.as_bytes());
-        text.push_str(&check);
+        text.extend(check);
         Self(text)
     }
 
@@ -114,18 +114,16 @@ fn is_well_formed(text: &str) -> bool {
         && bytes.iter().skip(PREFIX.len()).all(u8::is_ascii_alphanumeric)
         && text
             .split_at_checked(LENGTH - CHECK_CHARACTERS)
-            .is_some_and(|(body, check)| checksum(body.as_bytes()) == check)
+            .is_some_and(|(body, check)| checksum(body.as_bytes()).eq(check.chars()))
 }
 
-fn checksum(bytes: &[u8]) -> String {
+fn checksum(bytes: &[u8]) -> impl Iterator<Item = char> + use<> {
     let mut rest = crc32fast::hash(bytes);
-    (0..CHECK_CHARACTERS)
-        .map(|_| {
-            let character = digit(rest % 62);
-            rest /= 62;
-            character
-        })
-        .collect()
+    (0..CHECK_CHARACTERS).map(move |_| {
+        let character = digit(rest % 62);
+        rest /= 62;
+        character
+    })
 }
 
 fn digit(value: u32) -> char {

@@ -33,8 +33,14 @@ const MIGRATION_LOCK_POLL: Duration = Duration::from_millis(20);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long somebody waits for a connection that others of this process hold.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pages that a connection keeps in memory, in KiB. The ledger appends; reports scan: neither gains by more.
+/// Pages that a reading connection keeps in memory, in KiB. Reports scan and gain nothing by more.
 const PAGE_CACHE_KIB: u32 = 1024;
+/// The same for the one that writes: with very many keys, the sums that a batch adds to lie in as many pages, and those
+/// that have no room here are written and read again within the transaction. Taken only where it is used.
+const WRITER_PAGE_CACHE_KIB: u32 = 8 * 1024;
+/// After so many pages, 16 MiB, the log is brought into the database: a page that was written several times meanwhile is
+/// brought there once.
+const CHECKPOINT_PAGES: u32 = 4_096;
 /// The log file is cut back to this size after a long reader has let it grow.
 const LOG_FILE_BYTES: u32 = 32 << 20;
 /// Reports and other questions that run at the same time; each connection has its own thread. Long reports must leave
@@ -99,6 +105,8 @@ fn writing(database: &Path) -> SqliteConnectOptions {
         .create_if_missing(false)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Normal)
+        .pragma("cache_size", format!("-{WRITER_PAGE_CACHE_KIB}"))
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
         .pragma("journal_size_limit", LOG_FILE_BYTES.to_string())
 }
 

@@ -147,7 +147,7 @@ fn optional_text(value: Option<&Text>) -> Option<Arc<str>> {
 /// The string, cut at the limit and before a NUL, which PostgreSQL cannot store.
 pub(super) fn cut(value: &Text) -> &str {
     let whole = value.as_str();
-    let mut end = whole.find('\0').unwrap_or(whole.len()).min(MAX_TEXT_BYTES);
+    let mut end = memchr::memchr(0, whole.as_bytes()).unwrap_or(whole.len()).min(MAX_TEXT_BYTES);
     while !whole.is_char_boundary(end) {
         end -= 1;
     }

@@ -245,7 +245,8 @@ fn cut(whole: &str) -> &str {
         end -= 1;
     }
     let cut = whole.get(..end).unwrap_or_default();
-    cut.split_once('\0').map_or(cut, |(before, _)| before)
+    // By memchr: each text of each call comes by here.
+    memchr::memchr(0, cut.as_bytes()).and_then(|place| cut.get(..place)).unwrap_or(cut)
 }
 
 /// Texts that were read lately: the calls of a batch say mostly the same, and need not each have a copy of their own.

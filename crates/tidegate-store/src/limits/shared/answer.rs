@@ -66,8 +66,8 @@ pub(super) fn room(levels: &[TakenLevel]) -> Room {
         usage.requests.iter().for_each(|usage| room.narrow(Measure::Requests, remaining(usage)));
         usage.tokens.iter().for_each(|usage| room.narrow(Measure::Tokens, remaining(usage)));
         for usage in usage.budgets.iter().filter(|usage| usage.budget.kind == BudgetKind::Hard) {
-            let BudgetUsage { budget, remaining, resets_at, .. } = *usage;
-            room.narrow_budget(BudgetRoom { limit: budget.usd, remaining, resets_at });
+            let BudgetUsage { budget, remaining, .. } = *usage;
+            room.narrow_budget(BudgetRoom { limit: budget.usd, remaining });
         }
     }
     room
