@@ -8,7 +8,7 @@ use tidegate_wire::Losses;
 
 use crate::accept::{Arrival, accept};
 use crate::admit::{permit, refuse_model};
-use crate::attempt::{Answered, Won, attempt};
+use crate::attempt::{Answered, Means, Won, attempt};
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
 use crate::hold::{hold, put_room, tell_crossed};
@@ -95,8 +95,8 @@ pub async fn walk(
         }
     }
 
-    let Won { planned, losses, answer } =
-        match attempt(gateway, upstream, &call, &plan, &mut settlement).await {
+    let (Won { planned, losses, answer }, _course) =
+        match attempt(Means { gateway, upstream }, &call, &mut plan, &mut settlement).await {
             Ok(won) => won,
             Err(error) => {
                 match error.failure {

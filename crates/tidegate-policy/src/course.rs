@@ -1,7 +1,8 @@
 //! The course of one call over its targets: whom to ask first, and what to do after each failure.
 //!
 //! The gateway's attempt loop asks [`Course::begin`] once and [`Course::after_failure`] after each failed attempt, does
-//! what it is told, and stops at [`Step::GiveUp`]. All that it must know from outside (who is ready) comes in as values.
+//! what it is told, and stops at [`Step::GiveUp`]. The relay asks [`Course::after_break`] when a stream broke of which the
+//! caller has read a part. All that they must know from outside (who is ready) comes in as values.
 
 use std::time::Duration;
 
@@ -14,6 +15,10 @@ use crate::rules::{NextTarget, SameTarget, rule};
 /// The most attempts of one call, over all targets and keys. Far more than any sane plan has; it bounds a plan of many
 /// keys that all fail.
 const MOST_ATTEMPTS: u32 = 32;
+
+/// The most targets that go on with one answer, one after the other. Each reads the whole conversation again and is paid
+/// for it; an answer that broke so often is better asked for anew.
+const MOST_CONTINUATIONS: u32 = 3;
 
 /// One target that may be asked, in the order of the plan.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +101,7 @@ pub struct Course {
     candidates: Vec<State>,
     current: usize,
     attempts: u32,
+    continuations: u32,
 }
 
 #[derive(Debug)]
@@ -120,7 +126,33 @@ impl Course {
                 rests_until: None,
             })
             .collect();
-        Self { settings, candidates, current: 0, attempts: 0 }
+        Self { settings, candidates, current: 0, attempts: 0, continuations: 0 }
+    }
+
+    /// Whether anybody is left who could go on with an answer: whoever was not asked yet.
+    pub fn can_go_on(&self) -> bool {
+        self.continuations < MOST_CONTINUATIONS
+            && self.attempts < MOST_ATTEMPTS
+            && self.candidates.iter().any(|state| state.tries == 0 && !state.is_ruled_out)
+    }
+
+    /// Who goes on with an answer that broke off in the middle of its stream. Only those are asked that were not asked
+    /// before, and none that would have to be waited for: the caller sits before half an answer.
+    pub fn after_break(
+        &mut self,
+        kind: FailureKind,
+        now: Moment,
+        readiness: impl Fn(usize) -> Readiness,
+    ) -> Step {
+        let give_up = Step::GiveUp { cooling_until: None };
+        if !rule(kind).in_stream_goes_on || !self.can_go_on() || now >= self.settings.deadline {
+            return give_up;
+        }
+        self.continuations += 1;
+        for state in &mut self.candidates {
+            state.is_ruled_out |= state.tries > 0;
+        }
+        self.next(now, false, readiness)
     }
 
     /// Whom to ask first.
@@ -215,7 +247,9 @@ impl Course {
         if let Some(index) = first_ready {
             return self.try_candidate(index, Duration::ZERO, false, false);
         }
-        if let Some((until, index)) = soonest.filter(|&(until, _)| until < self.settings.deadline) {
+        // Nobody is waited for in the middle of an answer.
+        let is_waited_for = |until: Moment| until < self.settings.deadline && self.continuations == 0;
+        if let Some((until, index)) = soonest.filter(|&(until, _)| is_waited_for(until)) {
             let is_retry = self.candidates.get(index).is_some_and(|state| state.tries > 0);
             return self.try_candidate(index, until.saturating_sub(now), false, is_retry);
         }
@@ -403,6 +437,63 @@ mod tests {
         let ready = |_| Readiness::Ready;
         assert_eq!(course.after_failure(facts, Moment::ZERO, 0.5, ready), attempt(1, 0, false, false));
         assert_eq!(course.after_failure(facts, Moment::ZERO, 0.5, ready), GIVE_UP);
+    }
+
+    /// Who goes on after the stream of the first of so many targets broke.
+    fn after_break(course: &mut Course, kind: FailureKind) -> Step {
+        course.after_break(kind, Moment::ZERO, |_| Readiness::Ready)
+    }
+
+    #[test]
+    fn a_broken_stream_goes_on_at_the_next_target_and_never_at_one_that_was_asked() {
+        use FailureKind as Kind;
+        for kind in Kind::ALL {
+            let mut course = course(&[None, None, None], 2);
+            course.begin(Moment::ZERO, |_| Readiness::Ready);
+            fail(&mut course, Kind::Timeout);
+            let goes_on = matches!(
+                kind,
+                Kind::Truncated | Kind::Stalled | Kind::Malformed | Kind::Overloaded | Kind::ProviderError
+            );
+            let expected = if goes_on { attempt(2, 0, false, false) } else { GIVE_UP };
+            assert_eq!(after_break(&mut course, kind), expected, "{kind}");
+            assert_eq!(after_break(&mut course, kind), GIVE_UP, "{kind}");
+        }
+    }
+
+    #[test]
+    fn failures_of_those_that_go_on_take_the_course_of_the_table_but_nobody_is_waited_for() {
+        let limited = FailureFacts {
+            kind: FailureKind::RateLimited,
+            retry_after: Some(Duration::from_secs(2)),
+            was_sent_again: false,
+            is_other_key_ready: false,
+            is_retry_allowed: true,
+        };
+        let mut course = course(&[None, None, None, None], 2);
+        course.begin(Moment::ZERO, |_| Readiness::Ready);
+        assert_eq!(after_break(&mut course, FailureKind::Stalled), attempt(1, 0, false, false));
+        assert_eq!(fail(&mut course, FailureKind::ProviderError), attempt(1, 100, false, true));
+        assert_eq!(fail(&mut course, FailureKind::ProviderError), attempt(2, 0, false, false));
+        let readiness = |index| match index {
+            3 => Readiness::Cooling { until: Moment::from_secs(1) },
+            _ => Readiness::Ready,
+        };
+        let step = course.after_failure(limited, Moment::ZERO, 0.5, readiness);
+        assert!(matches!(step, Step::GiveUp { .. }), "{step:?}");
+    }
+
+    #[test]
+    fn an_answer_goes_on_only_so_often() {
+        let mut course = course(&[None; 8], 1);
+        course.begin(Moment::ZERO, |_| Readiness::Ready);
+        for place in 1..=3 {
+            assert!(course.can_go_on());
+            let step = after_break(&mut course, FailureKind::Truncated);
+            assert_eq!(step, attempt(place, 0, false, false));
+        }
+        assert!(!course.can_go_on());
+        assert_eq!(after_break(&mut course, FailureKind::Truncated), GIVE_UP);
     }
 
     #[test]

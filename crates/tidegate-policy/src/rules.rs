@@ -10,6 +10,8 @@ pub struct Rule {
     pub same_target: SameTarget,
     /// Whether the next target is asked.
     pub next_target: NextTarget,
+    /// Whether, with a part of the answer sent already, another target goes on with it.
+    pub in_stream_goes_on: bool,
     /// What it does to the target's health.
     pub health: HealthEffect,
     /// The status that the caller sees when nobody else can be asked. `None`: the provider's own.
@@ -72,8 +74,7 @@ pub fn rule(kind: FailureKind) -> Rule {
         }
         Kind::OutOfQuota => (SameTarget::No, NextTarget::OtherKeyFirst, HealthEffect::KeyOut, Some(503)),
         Kind::Overloaded => (SameTarget::AfterBackoff, NextTarget::Yes, HealthEffect::Counts, Some(503)),
-        // Before the first token a cut or garbled stream is like any other answer that makes no sense. With tokens
-        // sent, the course of the call is over and the relay says so in the stream.
+        // Before the first token a cut or garbled stream is like any other answer that makes no sense.
         Kind::ProviderError | Kind::Malformed | Kind::Truncated => {
             (SameTarget::Once, NextTarget::Yes, HealthEffect::Counts, Some(502))
         }
@@ -85,5 +86,11 @@ pub fn rule(kind: FailureKind) -> Rule {
         Kind::Stalled => (SameTarget::No, NextTarget::Yes, HealthEffect::Counts, Some(504)),
         Kind::Cancelled => (SameTarget::No, NextTarget::No, HealthEffect::None, Some(499)),
     };
-    Rule { same_target, next_target, health, caller_status }
+    // What a provider says against the request or the account (a filter, a limit) inside a stream is not the stream's
+    // breaking: it would have been said of the whole answer too, and only what breaks is mended.
+    let in_stream_goes_on = matches!(
+        kind,
+        Kind::Truncated | Kind::Stalled | Kind::Malformed | Kind::Overloaded | Kind::ProviderError
+    );
+    Rule { same_target, next_target, in_stream_goes_on, health, caller_status }
 }

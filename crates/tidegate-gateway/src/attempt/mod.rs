@@ -34,6 +34,13 @@ pub(crate) struct Won {
     pub(crate) answer: Answered,
 }
 
+/// What attempts are made with.
+#[derive(Clone, Copy)]
+pub(crate) struct Means<'a> {
+    pub(crate) gateway: &'a Arc<Gateway>,
+    pub(crate) upstream: &'a UpstreamClient,
+}
+
 /// The answer, in the caller's dialect.
 #[derive(Debug)]
 pub(crate) enum Answered {
@@ -43,33 +50,63 @@ pub(crate) enum Answered {
     Stream(Box<StreamRelay>),
 }
 
-/// Asks the targets of a plan, one after the other, until one answers or nobody is left.
+/// Asks the targets of a plan, one after the other, until one answers or nobody is left. The course that this took comes
+/// back with the answer: it knows who could go on with it.
 pub(crate) async fn attempt(
-    gateway: &Arc<Gateway>,
-    upstream: &UpstreamClient,
+    means: Means<'_>,
     call: &Call,
-    plan: &Plan,
+    plan: &mut Plan,
     settlement: &mut Settlement,
-) -> Result<Won, GatewayError> {
+) -> Result<(Won, Course), GatewayError> {
     let translation = Translation::new(call);
-    let targets = prepare::expressible(plan, &translation)?;
-    let clock = gateway.clock;
-    let readiness = |place: usize| targets.get(place).map_or(OUT, |planned| readiness(planned, clock.now()));
+    prepare::keep_expressible(plan, &translation)?;
+    let clock = means.gateway.clock;
     let mut course = Course::new(
-        targets.iter().map(candidate),
+        plan.targets.iter().map(candidate),
         CourseSettings {
             deadline: clock.moment(plan.deadline),
             falls_back_on_content_policy: plan.falls_back_on_content_policy,
         },
     );
+    let step = course.begin(clock.now(), |place| readiness_at(plan, place, clock.now()));
+    let won = follow(means, &translation, plan, &mut course, step, settlement).await?;
+    Ok((won, course))
+}
+
+/// Asks those that are left of a plan to go on with an answer whose stream broke. The translation says how they are asked.
+#[expect(dead_code, reason = "the relay begins to use it with the next step")]
+pub(crate) async fn attempt_to_go_on(
+    means: Means<'_>,
+    translation: &Translation<'_>,
+    plan: &Plan,
+    course: &mut Course,
+    broken_by: FailureKind,
+    settlement: &mut Settlement,
+) -> Result<Won, GatewayError> {
+    let clock = means.gateway.clock;
+    let step = course.after_break(broken_by, clock.now(), |place| readiness_at(plan, place, clock.now()));
+    follow(means, translation, plan, course, step, settlement).await
+}
+
+/// Does what the course says, from this step on.
+async fn follow(
+    Means { gateway, upstream }: Means<'_>,
+    translation: &Translation<'_>,
+    plan: &Plan,
+    course: &mut Course,
+    mut step: Step,
+    settlement: &mut Settlement,
+) -> Result<Won, GatewayError> {
+    let clock = gateway.clock;
+    let targets = &plan.targets;
+    let readiness = |place: usize| readiness_at(plan, place, clock.now());
     let mut last_failure: Option<Failure> = None;
-    let mut step = course.begin(clock.now(), readiness);
     let mut retry = None;
     loop {
         let Step::Try { candidate, after, is_fresh, is_retry } = step else {
             let Step::GiveUp { cooling_until } = step else { continue };
             let wait = cooling_until.map(|until| until.saturating_sub(clock.now()));
-            return Err(failure::to_caller(last_failure, wait, &targets, plan));
+            return Err(failure::to_caller(last_failure, wait, targets, plan));
         };
         let Some(planned) = targets.get(candidate) else {
             return Err(GatewayError::internal("The plan has no such target. This is a defect of Tidegate."));
@@ -90,7 +127,7 @@ pub(crate) async fn attempt(
             planned.provider.keys.get(key).map_or(&tidegate_store::Text::Fixed(""), |key| &key.label),
         );
         let reached =
-            exchange::exchange(gateway, upstream, &translation, planned, key, plan.deadline, is_fresh).await;
+            exchange::exchange(gateway, upstream, translation, planned, key, plan.deadline, is_fresh).await;
         drop(retry_in_flight);
         let duration = began.elapsed();
         match reached {
@@ -140,6 +177,10 @@ fn candidate(planned: &Planned) -> Candidate {
         attempts: planned.retry.attempts.max(1),
         backoff: Backoff { shortest: planned.retry.backoff.shortest, longest: planned.retry.backoff.longest },
     }
+}
+
+fn readiness_at(plan: &Plan, place: usize, now: tidegate_policy::Moment) -> Readiness {
+    plan.targets.get(place).map_or(OUT, |planned| readiness(planned, now))
 }
 
 fn readiness(planned: &Planned, now: tidegate_policy::Moment) -> Readiness {

@@ -151,13 +151,10 @@ pub(crate) fn prepare(
     Ok(Prepared { request, losses })
 }
 
-/// The targets that may be asked: all, or in strict mode those that can express everything.
-pub(crate) fn expressible<'a>(
-    plan: &'a Plan,
-    translation: &Translation<'_>,
-) -> Result<Cow<'a, [Planned]>, GatewayError> {
+/// Leaves the targets that may be asked: all, or in strict mode those that can express everything.
+pub(crate) fn keep_expressible(plan: &mut Plan, translation: &Translation<'_>) -> Result<(), GatewayError> {
     if !plan.strict {
-        return Ok(Cow::Borrowed(&plan.targets));
+        return Ok(());
     }
     let mut kept = Vec::new();
     let mut lost = None;
@@ -173,7 +170,10 @@ pub(crate) fn expressible<'a>(
         Some(losses) if kept.is_empty() => {
             Err(GatewayError::not_expressible(&losses.fields().collect::<Vec<_>>().join(", ")))
         }
-        _ => Ok(Cow::Owned(kept)),
+        _ => {
+            plan.targets = kept;
+            Ok(())
+        }
     }
 }
 
