@@ -13,6 +13,7 @@ mod backoff;
 mod breaker;
 mod choice;
 mod course;
+pub mod experiments;
 mod limits;
 mod retry_budget;
 mod rules;
