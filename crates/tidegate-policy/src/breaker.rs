@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::Moment;
+use crate::routing::Standing;
 
 /// When a breaker opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +94,15 @@ impl Breaker {
         self.open.is_none_or(|open| now >= open.until && self.has_free_probe(open, now))
     }
 
+    /// How it stands with the target, for [`crate::routing::rank`].
+    pub fn standing(&self, now: Moment) -> Standing {
+        match (self.open, self.is_ready(now)) {
+            (None, _) => Standing::Ready,
+            (Some(_), true) => Standing::Probe,
+            (Some(_), false) => Standing::Out,
+        }
+    }
+
     /// Says that the target is asked now. Takes a probe's place while half-open.
     pub fn begin(&mut self, now: Moment) {
         if let Some(open) = &mut self.open
@@ -103,15 +113,18 @@ impl Breaker {
         }
     }
 
-    /// The target answered.
-    pub fn succeed(&mut self, now: Moment) {
+    /// The target answered. True when that ends an outage: its slow start begins
+    /// ([`crate::routing::Figures::recovered`]).
+    pub fn succeed(&mut self, now: Moment) -> bool {
         self.run = 0;
-        if self.open.take().is_some() {
+        let has_recovered = self.open.take().is_some();
+        if has_recovered {
             // What failed before the recovery says nothing about the time after it.
             self.outcomes.clear();
             self.failures_in_window = 0;
         }
         self.note(now, false);
+        has_recovered
     }
 
     /// The target failed, in a way that counts.
@@ -219,7 +232,11 @@ mod tests {
         let mut breaker = Breaker::new(BreakerSettings::default());
         for step in 0..20 {
             assert_eq!(breaker.state(at(step)), BreakerState::Closed);
-            if step % 2 == 0 { breaker.succeed(at(step)) } else { breaker.fail(at(step)) }
+            if step % 2 == 0 {
+                breaker.succeed(at(step));
+            } else {
+                breaker.fail(at(step));
+            }
         }
         assert_ne!(breaker.state(at(20)), BreakerState::Closed);
     }

@@ -16,6 +16,7 @@ mod course;
 pub mod experiments;
 mod limits;
 mod retry_budget;
+pub mod routing;
 mod rules;
 
 pub use access::{Area, Feature, Features, ModelPattern, Permissions, Role};

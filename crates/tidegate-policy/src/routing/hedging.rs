@@ -1,0 +1,119 @@
+//! Whether a second target may be asked because the first is late, and after which time.
+
+use std::time::Duration;
+
+use super::figures::Measured;
+
+/// However quick a target is, asking a second one sooner than this would mostly pay twice for noise.
+const SHORTEST_DELAY: Duration = Duration::from_millis(50);
+
+/// Hedges that may come in a row after a quiet time: a slow target makes many calls late at the same moment.
+const MOST_SAVED: f64 = 10.0;
+
+/// At most this share of calls is hedged.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hedging {
+    /// `0.0..=1.0`.
+    pub share: f64,
+}
+
+impl Hedging {
+    /// Whether one more hedge may begin, when so many calls have begun and so many of them have been hedged. The first
+    /// hedge needs a whole call's worth: with 5 %, twenty calls.
+    pub fn may_hedge(self, calls: u64, hedges: u64) -> bool {
+        number(hedges) + 1.0 <= number(calls) * self.share
+    }
+
+    /// After which time without a first token the second target is asked: as configured, or the target's own 95th
+    /// percentile. `None`: too little is known, and no hedge is better than one at a guessed time.
+    pub fn delay(configured: Option<Duration>, p95: Option<Duration>) -> Option<Duration> {
+        configured.or(p95).map(|delay| delay.max(SHORTEST_DELAY))
+    }
+
+    /// Whether a target may be asked as the second: one that is doing well, not one that is late itself or about to run
+    /// dry.
+    pub fn may_ask(measured: &Measured, headroom: f64) -> bool {
+        measured.failure_rate < 0.5 && measured.warmth >= 0.5 && headroom >= 0.2
+    }
+}
+
+/// The share kept over time: every call saves a part of a hedge, a hedge spends a whole one, and no more than a few are
+/// saved up. Unlike a count since the start it cannot spend a day's savings in one bad minute.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HedgeBudget {
+    saved: f64,
+}
+
+impl HedgeBudget {
+    /// With nothing saved.
+    pub const fn new() -> Self {
+        Self { saved: 0.0 }
+    }
+
+    /// A call has begun that might be hedged.
+    pub fn call(&mut self, hedging: Hedging) {
+        self.saved = (self.saved + hedging.share).min(MOST_SAVED);
+    }
+
+    /// Takes one hedge, if one is there.
+    pub fn take(&mut self) -> bool {
+        let is_there = self.saved >= 1.0;
+        if is_there {
+            self.saved -= 1.0;
+        }
+        is_there
+    }
+}
+
+impl Default for HedgeBudget {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Counts of calls stay far below 2^32 within a configuration's life; beyond it the share is merely kept more strictly.
+fn number(count: u64) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_is_never_exceeded_by_either_count() {
+        for share in [0.0, 0.01, 0.05, 0.5, 1.0] {
+            let hedging = Hedging { share };
+            let mut budget = HedgeBudget::new();
+            let (mut hedges, mut taken) = (0u32, 0u32);
+            for calls in 1..=1000u32 {
+                hedges += u32::from(hedging.may_hedge(calls.into(), hedges.into()));
+                budget.call(hedging);
+                taken += u32::from(budget.take());
+                assert!(f64::from(hedges) <= f64::from(calls) * share);
+                assert!(f64::from(taken) <= f64::from(calls) * share + 1e-6);
+            }
+            let expected = 1000.0 * share;
+            assert!(f64::from(hedges) >= expected - 1.0, "{share}: {hedges}");
+            assert!(f64::from(taken) >= expected - 1.0, "{share}: {taken}");
+        }
+    }
+
+    #[test]
+    fn a_quiet_day_is_not_spent_in_one_bad_minute() {
+        let mut budget = HedgeBudget::new();
+        for _ in 0..100_000 {
+            budget.call(Hedging { share: 0.05 });
+        }
+        let in_a_row = (0..1000).filter(|_| budget.take()).count();
+        assert_eq!(in_a_row, 10);
+    }
+
+    #[test]
+    fn nobody_is_hedged_at_a_guessed_time_or_at_once() {
+        assert_eq!(Hedging::delay(None, None), None);
+        let (short, long) = (Duration::from_millis(3), Duration::from_secs(2));
+        assert_eq!(Hedging::delay(None, Some(short)), Some(SHORTEST_DELAY));
+        assert_eq!(Hedging::delay(Some(long), Some(short)), Some(long));
+    }
+}
