@@ -147,7 +147,7 @@ impl Figures {
 
     /// The answer is complete, with so many tokens.
     pub fn ended(&mut self, asked: Asked, now: Moment, tokens: u64) {
-        self.over(&asked);
+        let asked = self.take_back(asked);
         self.failures.note(0.0, 1.0, now, OUTCOME_MEMORY);
         let took = now.saturating_sub(asked.first_token_at.unwrap_or(asked.at)).as_secs_f64();
         let counted = f64::from(u32::try_from(tokens).unwrap_or(u32::MAX));
@@ -172,34 +172,16 @@ impl Figures {
 
     /// The call failed, in a way that counts against the target.
     pub fn failed(&mut self, asked: Asked, now: Moment) {
-        self.over(&asked);
         self.failures.note(1.0, 1.0, now, OUTCOME_MEMORY);
-        let waited = now.saturating_sub(asked.at).as_secs_f64();
-        let usual = self.usual();
         // A failure that came late is as bad as a first token that came late. One that came early is no quick answer.
-        if asked.first_token_at.is_none()
-            && asked.answering == Answering::Streamed
-            && let Some(peak) = &mut self.first_token
-            && waited > peak.at(now, PEAK_MEMORY, usual)
-        {
-            peak.note(waited, now, PEAK_MEMORY, usual);
-        }
+        self.note_wait(asked, now);
     }
 
     /// The call ended in a way that says nothing about the target: the caller hung up, the request was bad, another target
     /// was quicker.
     pub fn abandoned(&mut self, asked: Asked, now: Moment) {
-        self.over(&asked);
-        let waited = now.saturating_sub(asked.at).as_secs_f64();
-        let usual = self.usual();
-        // Who gave up waiting has seen that it takes at least so long.
-        if asked.first_token_at.is_none()
-            && asked.answering == Answering::Streamed
-            && let Some(peak) = &mut self.first_token
-            && waited > peak.at(now, PEAK_MEMORY, usual)
-        {
-            peak.note(waited, now, PEAK_MEMORY, usual);
-        }
+        // Except that who gave up waiting has seen that it takes at least so long.
+        self.note_wait(asked, now);
     }
 
     /// The target works again after an outage: its traffic comes back little by little, and its failures are forgotten.
@@ -249,11 +231,26 @@ impl Figures {
         }
     }
 
-    fn over(&mut self, asked: &Asked) {
+    /// Takes back a call that may have waited for a first token in vain. A wait can only show that the target is slow.
+    fn note_wait(&mut self, asked: Asked, now: Moment) {
+        let asked = self.take_back(asked);
+        let waited = now.saturating_sub(asked.at).as_secs_f64();
+        let usual = self.usual();
+        if asked.first_token_at.is_none()
+            && asked.answering == Answering::Streamed
+            && let Some(peak) = &mut self.first_token
+            && waited > peak.at(now, PEAK_MEMORY, usual)
+        {
+            peak.note(waited, now, PEAK_MEMORY, usual);
+        }
+    }
+
+    fn take_back(&mut self, asked: Asked) -> Asked {
         self.in_flight = self.in_flight.saturating_sub(1);
         if asked.first_token_at.is_none() {
-            self.no_longer_waiting(asked);
+            self.no_longer_waiting(&asked);
         }
+        asked
     }
 
     fn no_longer_waiting(&mut self, asked: &Asked) {
