@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod admission_queue;
 mod backoff;
 mod breaker;
 mod choice;
@@ -20,6 +21,7 @@ pub mod routing;
 mod rules;
 
 pub use access::{Area, Feature, Features, ModelPattern, Permissions, Role};
+pub use admission_queue::{AdmissionQueue, Displaced, Priority, Queued, Ticket};
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSettings, BreakerState};
 pub use choice::{order_by_weight, pick_key};
