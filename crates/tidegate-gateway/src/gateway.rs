@@ -83,7 +83,8 @@ pub struct Status {
 impl Gateway {
     /// Makes a gateway.
     pub fn new(options: GatewayOptions) -> Result<Self, ProviderError> {
-        let snapshot = Snapshot::build(options.settings, options.catalog, &options.credentials, None)?;
+        let clock = Clock::new();
+        let snapshot = Snapshot::build(options.settings, options.catalog, &options.credentials, None, clock)?;
         Ok(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             catalog: options.catalog,
@@ -93,7 +94,7 @@ impl Gateway {
             audit: options.audit,
             spoken: options.spoken,
             credentials: Mutex::new(options.credentials),
-            clock: Clock::new(),
+            clock,
             series: GatewaySeries::new(),
             calls_in_flight: AtomicUsize::new(0),
             retries_in_flight: AtomicUsize::new(0),
@@ -102,7 +103,7 @@ impl Gateway {
 
     /// Whether a gateway could be made of these settings; for `tidegate check`.
     pub fn check(settings: Arc<Settings>, catalog: &'static Catalog) -> Result<(), ProviderError> {
-        Snapshot::build(settings, catalog, &[], None).map(drop)
+        Snapshot::build(settings, catalog, &[], None, Clock::new()).map(drop)
     }
 
     /// Puts a new configuration in force, whole or not at all. Calls in flight end under the old one.
@@ -126,7 +127,7 @@ impl Gateway {
         credentials: &[StoredCredential],
     ) -> Result<(), ProviderError> {
         let before = self.snapshot.load();
-        let snapshot = Snapshot::build(settings, self.catalog, credentials, Some(&before))?;
+        let snapshot = Snapshot::build(settings, self.catalog, credentials, Some(&before), self.clock)?;
         self.snapshot.store(Arc::new(snapshot));
         Ok(())
     }

@@ -1,12 +1,17 @@
-//! How keys and targets are doing: written by `attempt` and `relay` after each attempt, read by `plan`.
+//! How keys and targets are doing: written by `attempt` and at the end of each call, read by `plan`.
 //!
-//! Everything here is shared by all workers: atomics, and one short lock for a breaker, never held across an await.
+//! Everything here is shared by all workers: atomics, and one short lock for a target's breaker and figures, never held
+//! across an await.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tidegate_policy::{Breaker, BreakerSettings, Moment, Readiness};
+use tidegate_policy::routing::{Answering, Asked, Figures, Measured, Standing};
+use tidegate_policy::{Breaker, BreakerSettings, BreakerState, Moment, Readiness};
+use tidegate_wire::{FailureKind, Usage};
+
+use crate::clock::Clock;
 
 /// After this time a key or target that is out is probed by one real call: a revoked key may have been restored, a model
 /// deployed.
@@ -30,11 +35,33 @@ impl SharedMoment {
     }
 }
 
+/// The latest failure, and when that was.
+#[derive(Debug, Default)]
+struct LastFailure {
+    /// Its place in the list of kinds, from 1 on; 0 is none.
+    kind: AtomicU8,
+    at: SharedMoment,
+}
+
+impl LastFailure {
+    fn note(&self, kind: FailureKind, now: Moment) {
+        let place = FailureKind::ALL.iter().position(|other| *other == kind).unwrap_or(0);
+        self.kind.store(u8::try_from(place + 1).unwrap_or(0), Ordering::Relaxed);
+        self.at.set(now);
+    }
+
+    fn get(&self) -> Option<(FailureKind, Moment)> {
+        let place = usize::from(self.kind.load(Ordering::Relaxed)).checked_sub(1)?;
+        Some((*FailureKind::ALL.get(place)?, self.at.get()))
+    }
+}
+
 /// How one key of a provider is doing.
 #[derive(Debug, Default)]
 pub(crate) struct KeyHealth {
     cool_until: SharedMoment,
     out_until: SharedMoment,
+    last_failure: LastFailure,
 }
 
 impl KeyHealth {
@@ -70,60 +97,148 @@ impl KeyHealth {
         self.cool_until.clear();
     }
 
-    pub(crate) fn cool(&self, until: Moment) {
+    pub(crate) fn cool(&self, kind: FailureKind, now: Moment, until: Moment) {
+        self.last_failure.note(kind, now);
         self.cool_until.set(until.max(self.cool_until.get()));
     }
 
-    pub(crate) fn put_out(&self, now: Moment) {
+    pub(crate) fn put_out(&self, kind: FailureKind, now: Moment) {
+        self.last_failure.note(kind, now);
         self.out_until.set(now + PROBE_AFTER);
+    }
+
+    /// What was last held against it, and when.
+    pub(crate) fn last_failure(&self) -> Option<(FailureKind, Moment)> {
+        self.last_failure.get()
     }
 }
 
 /// How one target (a provider's model) is doing, whatever the key.
 #[derive(Debug)]
 pub(crate) struct TargetHealth {
-    breaker: Mutex<Breaker>,
+    state: Mutex<State>,
     out_until: SharedMoment,
+    last_failure: LastFailure,
     has_answered: AtomicBool,
+    has_series: AtomicBool,
+    usual: UsualCall,
 }
 
-impl Default for TargetHealth {
-    fn default() -> Self {
-        Self {
-            breaker: Mutex::new(Breaker::new(BreakerSettings::default())),
-            out_until: SharedMoment::default(),
-            has_answered: AtomicBool::new(false),
-        }
-    }
+#[derive(Debug)]
+struct State {
+    breaker: Breaker,
+    figures: Figures,
+}
+
+/// What `plan` sees of a target.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Glance {
+    pub(crate) standing: Standing,
+    pub(crate) measured: Measured,
 }
 
 impl TargetHealth {
+    /// A target that is new.
+    pub(crate) fn new(now: Moment) -> Self {
+        Self {
+            state: Mutex::new(State {
+                breaker: Breaker::new(BreakerSettings::default()),
+                figures: Figures::new(now),
+            }),
+            out_until: SharedMoment::default(),
+            last_failure: LastFailure::default(),
+            has_answered: AtomicBool::new(false),
+            has_series: AtomicBool::new(false),
+            usual: UsualCall::default(),
+        }
+    }
+
     pub(crate) fn readiness(&self, now: Moment) -> Readiness {
         let out_until = self.out_until.get();
         if out_until > now {
             return Readiness::Out { probe_at: out_until };
         }
-        let breaker = self.breaker();
+        let breaker = &self.state().breaker;
         if breaker.is_ready(now) { Readiness::Ready } else { Readiness::Out { probe_at: breaker.ready_at() } }
     }
 
-    pub(crate) fn begin(&self, now: Moment) {
+    /// Whether it may be asked, and its figures.
+    pub(crate) fn glance(&self, now: Moment) -> Glance {
+        let out_until = self.out_until.get();
+        let state = self.state();
+        let measured = state.figures.measured(now);
+        let standing = if out_until > now || !state.breaker.is_ready(now) {
+            Standing::Out
+        } else if out_until != Moment::ZERO || state.breaker.state(now) != BreakerState::Closed {
+            Standing::Probe
+        } else {
+            Standing::Ready
+        };
+        Glance { standing, measured }
+    }
+
+    /// Its figures.
+    pub(crate) fn measured(&self, now: Moment) -> Measured {
+        self.state().figures.measured(now)
+    }
+
+    /// Its breaker's state.
+    pub(crate) fn breaker(&self, now: Moment) -> BreakerState {
+        self.state().breaker.state(now)
+    }
+
+    /// Until when it is out because its model was refused.
+    pub(crate) fn out_until(&self, now: Moment) -> Option<Moment> {
+        let until = self.out_until.get();
+        (until > now).then_some(until)
+    }
+
+    /// What was last held against it, and when.
+    pub(crate) fn last_failure(&self) -> Option<(FailureKind, Moment)> {
+        self.last_failure.get()
+    }
+
+    /// What its calls usually are.
+    pub(crate) fn usual(&self) -> &UsualCall {
+        &self.usual
+    }
+
+    fn begin(&self, now: Moment, answering: Answering) -> Asked {
         let out_until = self.out_until.get();
         if out_until != Moment::ZERO && out_until <= now {
             self.out_until.set(now + PROBE_AFTER);
         }
-        self.breaker().begin(now);
+        let mut state = self.state();
+        state.breaker.begin(now);
+        state.figures.begin(now, answering)
     }
 
-    pub(crate) fn succeed(&self, now: Moment) {
+    fn succeed(&self, asked: Option<&mut Asked>, now: Moment) {
+        let was_out = self.out_until.get() != Moment::ZERO;
         self.out_until.clear();
         self.has_answered.store(true, Ordering::Relaxed);
-        self.breaker().succeed(now);
+        let mut state = self.state();
+        if was_out || state.breaker.state(now) != BreakerState::Closed {
+            state.figures.recovered(now);
+        }
+        state.breaker.succeed(now);
+        if let Some(asked) = asked {
+            state.figures.first_token(asked, now);
+        }
     }
 
-    /// Whether it ever did, which a made-up name does not.
+    /// Whether it ever did answer, which a made-up name does not.
     pub(crate) fn has_answered(&self) -> bool {
         self.has_answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has series of its own in the metrics.
+    pub(crate) fn has_series(&self) -> bool {
+        self.has_series.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn gets_series(&self) {
+        self.has_series.store(true, Ordering::Relaxed);
     }
 
     /// The configuration was read anew: a model that was missing may have been deployed. The breaker keeps what it knows.
@@ -131,21 +246,172 @@ impl TargetHealth {
         self.out_until.clear();
     }
 
-    pub(crate) fn fail(&self, now: Moment) {
-        self.breaker().fail(now);
+    /// It failed in the middle of an answer, after its attempt had succeeded so far.
+    pub(crate) fn fail(&self, kind: FailureKind, now: Moment) {
+        self.last_failure.note(kind, now);
+        self.state().breaker.fail(now);
     }
 
-    /// An attempt ended that says nothing about the target.
-    pub(crate) fn abandon(&self) {
-        self.breaker().abandon();
-    }
-
-    pub(crate) fn put_out(&self, now: Moment) {
+    pub(crate) fn put_out(&self, kind: FailureKind, now: Moment) {
+        self.last_failure.note(kind, now);
         self.out_until.set(now + PROBE_AFTER);
     }
 
-    /// A breaker is plain data, whole after every step; a panic elsewhere does not spoil it.
-    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
-        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Breaker and figures are plain data, whole after every step; a panic elsewhere does not spoil them.
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One call at a target, from the question to the end of the answer. Dropped without a word (the caller hung up, another
+/// target was quicker), it says nothing about the target.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    health: Arc<TargetHealth>,
+    clock: Clock,
+    asked: Option<Asked>,
+    /// Whether the breaker still waits for an outcome.
+    is_open: bool,
+}
+
+impl Asking {
+    /// The target is asked now.
+    pub(crate) fn begin(health: &Arc<TargetHealth>, clock: Clock, now: Moment, answering: Answering) -> Self {
+        let asked = health.begin(now, answering);
+        Self { health: Arc::clone(health), clock, asked: Some(asked), is_open: true }
+    }
+
+    /// It answers: its first token is there, or its whole answer.
+    pub(crate) fn succeed(&mut self, now: Moment) {
+        self.is_open = false;
+        self.health.succeed(self.asked.as_mut(), now);
+    }
+
+    /// It failed, in a way that counts, before it answered.
+    pub(crate) fn fail(mut self, kind: FailureKind, now: Moment) {
+        self.is_open = false;
+        self.health.last_failure.note(kind, now);
+        let mut state = self.health.state();
+        state.breaker.fail(now);
+        if let Some(asked) = self.asked.take() {
+            state.figures.failed(asked, now);
+        }
+    }
+
+    /// It broke off the answer that it had begun. The breaker is told by [`TargetHealth::fail`].
+    pub(crate) fn broke_off(mut self, now: Moment) {
+        if let Some(asked) = self.asked.take() {
+            self.health.state().figures.failed(asked, now);
+        }
+    }
+
+    /// The answer is complete.
+    pub(crate) fn end(mut self, usage: &Usage) {
+        let now = self.clock.now();
+        if let Some(asked) = self.asked.take() {
+            self.health.state().figures.ended(asked, now, usage.output);
+            self.health.usual.note(usage);
+        }
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let Some(asked) = self.asked.take() else { return };
+        let mut state = self.health.state();
+        if self.is_open {
+            state.breaker.abandon();
+        }
+        state.figures.abandoned(asked, self.clock.now());
+    }
+}
+
+/// How much the latest call counts in what is usual: the last twenty or so make it.
+const LATEST_SHARE: f64 = 0.05;
+
+/// What a target's calls usually are, to guess what the next one costs: averages that follow slowly. Two workers that write
+/// at the same moment may lose one of two samples, which an average does not feel.
+#[derive(Debug, Default)]
+pub(crate) struct UsualCall {
+    /// Output tokens plus one, as bits of a float; 0 is unknown.
+    output: AtomicU64,
+    /// The share of input that came from the provider's cache, likewise.
+    cached: AtomicU64,
+}
+
+impl UsualCall {
+    fn note(&self, usage: &Usage) {
+        let number = |tokens: u64| f64::from(u32::try_from(tokens).unwrap_or(u32::MAX));
+        if usage.output > 0 {
+            Self::add(&self.output, number(usage.output));
+        }
+        if usage.input > 0 {
+            Self::add(&self.cached, (number(usage.cache_read) / number(usage.input)).min(1.0));
+        }
+    }
+
+    /// Output tokens of an answer.
+    pub(crate) fn output(&self) -> Option<f64> {
+        Self::get(&self.output)
+    }
+
+    /// The share of the input that comes from the provider's cache: `0.0..=1.0`.
+    pub(crate) fn cached_share(&self) -> Option<f64> {
+        Self::get(&self.cached)
+    }
+
+    fn get(average: &AtomicU64) -> Option<f64> {
+        let bits = average.load(Ordering::Relaxed);
+        (bits != 0).then(|| f64::from_bits(bits) - 1.0)
+    }
+
+    fn add(average: &AtomicU64, sample: f64) {
+        let next = Self::get(average).map_or(sample, |before| before + (sample - before) * LATEST_SHARE);
+        average.store((next + 1.0).to_bits(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(milliseconds: u64) -> Moment {
+        Moment::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn a_call_is_in_flight_until_its_end_and_nothing_is_left_of_one_that_was_dropped() {
+        let health = Arc::new(TargetHealth::new(Moment::ZERO));
+        let clock = Clock::new();
+        let ask = || Asking::begin(&health, clock, clock.now(), Answering::Streamed);
+        let (mut one, two, three) = (ask(), ask(), ask());
+        assert_eq!(health.measured(clock.now()).in_flight, 3);
+        one.succeed(clock.now());
+        assert_eq!(health.measured(clock.now()).in_flight, 3, "it still speaks");
+        one.end(&Usage { input: 100, cache_read: 60, output: 40, ..Usage::default() });
+        drop(two);
+        three.fail(FailureKind::Timeout, clock.now());
+        let measured = health.measured(clock.now());
+        assert_eq!((measured.in_flight, measured.calls), (0, 3));
+        assert!(measured.first_token.is_some() && measured.failure_rate > 0.0);
+        assert_eq!(health.usual().output(), Some(40.0));
+        assert!(health.usual().cached_share().is_some_and(|share| (share - 0.6).abs() < 1e-9));
+        assert_eq!(health.last_failure().map(|(kind, _)| kind), Some(FailureKind::Timeout));
+    }
+
+    #[test]
+    fn a_target_is_out_then_probed_then_ready() {
+        let health = Arc::new(TargetHealth::new(Moment::ZERO));
+        for _ in 0..5 {
+            health.fail(FailureKind::Overloaded, at(1));
+        }
+        assert_eq!(health.glance(at(2)).standing, Standing::Out);
+        assert_eq!(health.glance(at(1_002)).standing, Standing::Probe);
+        let mut probe = Asking::begin(&health, Clock::new(), at(1_002), Answering::Whole);
+        assert_eq!(health.glance(at(1_003)).standing, Standing::Out, "one probe at a time");
+        probe.succeed(at(1_100));
+        let glance = health.glance(at(1_100));
+        assert_eq!(glance.standing, Standing::Ready);
+        assert!(glance.measured.warmth < 1.0, "its traffic comes back little by little");
     }
 }

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tidegate_catalog::{Catalog, PriceTier, Prices};
+use tidegate_catalog::{Capabilities, Catalog, PriceTier, Prices};
 use tidegate_config::Settings;
 use tidegate_policy::{Moment, Readiness, pick_key};
 use tidegate_store::Text;
 use tidegate_wire::{Dialect, TargetTraits};
 
+use crate::clock::Clock;
 use crate::health::{KeyHealth, TargetHealth};
 use crate::plan;
 use crate::series::TargetSeries;
@@ -73,8 +74,9 @@ pub(crate) struct Provider {
     targets: RwLock<HashMap<Arc<str>, Arc<Target>>>,
     /// How targets were doing before the last reload.
     health_before: HashMap<Arc<str>, Arc<TargetHealth>>,
-    /// How many names have got figures of their own.
+    /// How many names have got series of their own in the metrics.
     named: AtomicUsize,
+    clock: Clock,
 }
 
 /// One dialect of a provider.
@@ -117,6 +119,9 @@ pub(crate) struct Target {
     pub(crate) model: Arc<str>,
     /// Input tokens that fit, where known.
     pub(crate) window: Option<u64>,
+    #[allow(dead_code, reason = "plan reads it with the next step")]
+    /// What it can do, where known.
+    pub(crate) capabilities: Option<Capabilities>,
     /// What it takes and refuses.
     pub(crate) traits: TargetTraits,
     /// What it costs, where known, and the same as the ledger keeps it.
@@ -132,6 +137,7 @@ impl Provider {
         configured: &tidegate_config::Provider,
         catalog: &Catalog,
         before: Option<&Provider>,
+        clock: Clock,
     ) -> Result<Self, ProviderError> {
         let name = configured.name.clone();
         let facts = catalog
@@ -184,6 +190,7 @@ impl Provider {
             targets: RwLock::default(),
             health_before: HashMap::new(),
             named: AtomicUsize::new(0),
+            clock,
         };
         if let Some(before) = before {
             provider.take_over(before);
@@ -239,14 +246,18 @@ impl Provider {
             return Arc::clone(target);
         }
         drop(targets);
-        let has_figures = self
-            .named
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |named| {
-                (named < MAX_TARGETS).then_some(named + 1)
-            })
-            .is_ok();
-        let series_model = if has_figures { model } else { "other" };
-        let target = Arc::new(self.build_target(model, catalog, settings, series_model));
+        let health = self.health_before.get(model).cloned();
+        let health = health.unwrap_or_else(|| Arc::new(TargetHealth::new(self.clock.now())));
+        let has_series = health.has_series() || {
+            let named = &self.named;
+            let one_more = |named| (named < MAX_TARGETS).then_some(named + 1);
+            named.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+        };
+        if has_series {
+            health.gets_series();
+        }
+        let series_model = if has_series { model } else { "other" };
+        let target = Arc::new(self.build_target(model, catalog, settings, health, series_model));
         let mut targets = self.targets.write().unwrap_or_else(PoisonError::into_inner);
         if targets.len() >= MAX_TARGETS {
             targets.retain(|_, known| known.health.has_answered() || Arc::strong_count(known) > 1);
@@ -304,6 +315,7 @@ impl Provider {
         model: &str,
         catalog: &Catalog,
         settings: &Settings,
+        health: Arc<TargetHealth>,
         series_model: &str,
     ) -> Target {
         let label: Arc<str> = format!("{}/{model}", self.name).into();
@@ -327,7 +339,8 @@ impl Provider {
             window: facts.and_then(|facts| facts.context_window).map(u64::from),
             traits: catalog.target_traits(&self.kind, model),
             prices,
-            health: self.health_before.get(model).cloned().unwrap_or_default(),
+            capabilities: facts.map(|facts| facts.capabilities).filter(|can| *can != Capabilities::NONE),
+            health,
             series: TargetSeries::new(&self.name, series_model),
             model: model.into(),
             label,
@@ -389,7 +402,11 @@ fn fingerprint(secret: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_policy::routing::Answering;
+    use tidegate_wire::FailureKind;
+
     use super::*;
+    use crate::health::Asking;
 
     fn provider(base_url: &str, before: Option<&Provider>) -> Provider {
         let configured = tidegate_config::Provider {
@@ -401,7 +418,7 @@ mod tests {
             discount: tidegate_config::Discount::NONE,
             timeouts: tidegate_config::Timeouts::default(),
         };
-        Provider::build(&configured, Catalog::builtin(), before).unwrap()
+        Provider::build(&configured, Catalog::builtin(), before, Clock::new()).unwrap()
     }
 
     fn target(provider: &Provider, settings: &Settings, model: &str) -> Arc<Target> {
@@ -413,7 +430,8 @@ mod tests {
         let settings = settings();
         let provider = provider("http://127.0.0.1:1/v1", None);
         let real = target(&provider, &settings, "real");
-        real.health.succeed(Moment::from_secs(1));
+        Asking::begin(&real.health, Clock::new(), Moment::ZERO, Answering::Whole)
+            .succeed(Moment::from_secs(1));
         drop(real);
         for number in 0..3 * MAX_TARGETS {
             target(&provider, &settings, &format!("made-up-{number}"));
@@ -431,9 +449,9 @@ mod tests {
         let now = Moment::from_secs(1);
         let before = provider("http://127.0.0.1:1/v1", None);
         for _ in 0..5 {
-            target(&before, &settings, "down").health.fail(now);
+            target(&before, &settings, "down").health.fail(FailureKind::Overloaded, now);
         }
-        target(&before, &settings, "missing").health.put_out(now);
+        target(&before, &settings, "missing").health.put_out(FailureKind::NoSuchModel, now);
         let after = provider("http://127.0.0.1:1/v1", Some(&before));
         let twice = provider("http://127.0.0.1:1/v1", Some(&after));
         let moved = provider("http://127.0.0.1:2/v1", Some(&before));
@@ -457,7 +475,8 @@ mod tests {
             tidegate_config::Sources { config: Some(path), ..tidegate_config::Sources::of_process() };
         let settings = tidegate_config::load(&sources).unwrap();
         let kept = |name: &str, model: &str| {
-            let provider = Provider::build(&settings.providers[name], Catalog::builtin(), None).unwrap();
+            let provider =
+                Provider::build(&settings.providers[name], Catalog::builtin(), None, Clock::new()).unwrap();
             let (_, kept) = target(&provider, &settings, model).prices.clone().unwrap();
             serde_json::from_str::<serde_json::Value>(&kept).unwrap()
         };

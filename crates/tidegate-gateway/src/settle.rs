@@ -13,9 +13,11 @@ use tidegate_policy::Amounts;
 use tidegate_store::{Attempt, Hold, LedgerEntry, NoSeat, Outcome, Seat, Text};
 use tidegate_wire::{FailureKind, Losses, Usage};
 
-use crate::accept::Call;
+use crate::accept::{Call, Operation};
+use crate::attempt::is_late_failure;
 use crate::error::GatewayError;
 use crate::gateway::{Gateway, InFlight};
+use crate::health::Asking;
 use crate::hold::with_margin;
 use crate::keep::Gathering;
 use crate::provider::Target;
@@ -36,6 +38,8 @@ pub struct Settlement {
     margin_millionths: i32,
     at: Instant,
     target: Option<Arc<Target>>,
+    /// The call at the target that answers, as its figures see it.
+    asking: Option<Asking>,
     /// When the attempt that is under way began; its outcome is not known yet.
     attempting_since: Option<Instant>,
     /// Time spent waiting for providers, up to the answer's first byte.
@@ -76,6 +80,7 @@ impl Settlement {
             margin_millionths: call.principal.margin_millionths(),
             at: call.at,
             target: None,
+            asking: None,
             attempting_since: None,
             waited: Duration::ZERO,
             first_token: None,
@@ -121,6 +126,11 @@ impl Settlement {
         });
     }
 
+    /// The target of the last attempt answers.
+    pub(crate) fn answering(&mut self, asking: Asking) {
+        self.asking = Some(asking);
+    }
+
     /// The call waited, for a provider or before asking again: time that is not Tidegate's own.
     pub(crate) fn waited(&mut self, time: Duration) {
         self.waited += time;
@@ -130,6 +140,9 @@ impl Settlement {
     pub(crate) fn last_attempt_failed(&mut self, kind: FailureKind) {
         if let Some(target) = &self.target {
             target.series.failure(kind);
+        }
+        if let Some(asking) = self.asking.take().filter(|_| is_late_failure(kind)) {
+            asking.broke_off(self.gateway.clock.now());
         }
         if let Some(last) = self.entry.attempts.last_mut() {
             last.failure = Some(kind.as_str().into());
@@ -226,6 +239,13 @@ impl Drop for Settlement {
         if let (Some(began), Some(target)) = (self.attempting_since.take(), self.target.clone()) {
             // The caller hung up in the middle of it.
             self.attempted(&target, Some(FailureKind::Cancelled), None, began.elapsed());
+        }
+        // Counted tokens are no answer of a model: they say nothing about its pace.
+        if let Some(asking) = self.asking.take()
+            && self.entry.outcome == Outcome::Answered
+            && self.entry.operation.as_str() == Operation::Chat.as_str()
+        {
+            asking.end(&self.entry.usage);
         }
         if self.entry.outcome == Outcome::Cancelled {
             self.entry.failure = Some(FailureKind::Cancelled.as_str().into());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tidegate_catalog::Catalog;
 use tidegate_config::{Key, KeySource, Settings};
 
+use crate::clock::Clock;
 use crate::gateway::StoredCredential;
 use crate::jwt::JwtVerifier;
 use crate::keep::BodyKeeper;
@@ -33,13 +34,14 @@ impl Snapshot {
         catalog: &'static Catalog,
         credentials: &[StoredCredential],
         before: Option<&Snapshot>,
+        clock: Clock,
     ) -> Result<Self, ProviderError> {
         let mut providers = HashMap::with_capacity(settings.providers.len());
         let mut in_order = Vec::with_capacity(settings.providers.len());
         for configured in settings.providers.values() {
             let known = before.and_then(|before| before.provider(&configured.name)).map(Arc::as_ref);
             let configured = with_stored(configured, credentials);
-            let provider = Arc::new(Provider::build(&configured, catalog, known)?);
+            let provider = Arc::new(Provider::build(&configured, catalog, known, clock)?);
             providers.insert(Arc::clone(&provider.name), Arc::clone(&provider));
             in_order.push(provider);
         }

@@ -8,14 +8,17 @@ mod prepare;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidegate_policy::routing::Answering;
 use tidegate_policy::{
     Backoff, Candidate, Course, CourseSettings, FailureFacts, HealthEffect, Readiness, Step, rule,
 };
 use tidegate_wire::{FailureKind, Losses};
 
 use crate::accept::Call;
+use crate::clock::Clock;
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
+use crate::health::Asking;
 use crate::plan::{Plan, Planned};
 use crate::relay::{StreamRelay, WholeAnswer};
 use crate::settle::Settlement;
@@ -120,7 +123,7 @@ async fn follow(
         let began = Instant::now();
         let now = clock.moment(began);
         let key = planned.provider.choose_key(now, fastrand::f64());
-        let attempting = Attempting::begin(planned, key, now);
+        let attempting = Attempting::begin(translation.call, planned, key, clock, now);
         settlement.at_target(
             &planned.provider.name,
             &planned.target,
@@ -132,7 +135,7 @@ async fn follow(
         let duration = began.elapsed();
         match reached {
             Ok(Reached { losses, answer, waited }) => {
-                attempting.succeeded(clock.now());
+                settlement.answering(attempting.succeeded(clock.now()));
                 settlement.waited(waited);
                 settlement.attempted(&planned.target, None, Some(200), duration);
                 return Ok(Won { planned: planned.clone(), losses, answer });
@@ -194,55 +197,47 @@ fn readiness(planned: &Planned, now: tidegate_policy::Moment) -> Readiness {
 struct Attempting<'a> {
     planned: &'a Planned,
     key: usize,
-    is_open: bool,
+    asking: Asking,
 }
 
 impl<'a> Attempting<'a> {
-    fn begin(planned: &'a Planned, key: usize, now: tidegate_policy::Moment) -> Self {
-        planned.target.health.begin(now);
+    fn begin(
+        call: &Call,
+        planned: &'a Planned,
+        key: usize,
+        clock: Clock,
+        now: tidegate_policy::Moment,
+    ) -> Self {
+        let answering = if call.stream { Answering::Streamed } else { Answering::Whole };
+        let asking = Asking::begin(&planned.target.health, clock, now, answering);
         if let Some(key) = planned.provider.keys.get(key) {
             key.health.begin(now);
         }
-        Self { planned, key, is_open: true }
+        Self { planned, key, asking }
     }
 
-    fn succeeded(mut self, now: tidegate_policy::Moment) {
-        self.is_open = false;
-        self.planned.target.health.succeed(now);
+    /// The target answers; until its answer has ended the call is in flight there.
+    fn succeeded(mut self, now: tidegate_policy::Moment) -> Asking {
+        self.asking.succeed(now);
         if let Some(key) = self.planned.provider.keys.get(self.key) {
             key.health.succeed();
         }
+        self.asking
     }
 
-    fn failed(mut self, failure: &Failure, now: tidegate_policy::Moment) {
-        self.is_open = false;
+    fn failed(self, failure: &Failure, now: tidegate_policy::Moment) {
         let key = self.planned.provider.keys.get(self.key).map(|key| &key.health);
-        let target = &self.planned.target.health;
-        match (rule(failure.kind).health, key) {
-            (HealthEffect::Counts, _) if failure.is_cut_short => target.abandon(),
-            (HealthEffect::Counts, _) => target.fail(now),
-            (HealthEffect::TargetOut, _) => {
-                target.abandon();
-                target.put_out(now);
-            }
+        let kind = failure.kind;
+        match (rule(kind).health, key) {
+            (HealthEffect::Counts, _) if failure.is_cut_short => {}
+            (HealthEffect::Counts, _) => self.asking.fail(kind, now),
+            (HealthEffect::TargetOut, _) => self.planned.target.health.put_out(kind, now),
             (HealthEffect::KeyCools, Some(key)) => {
-                target.abandon();
                 let rest = failure.retry_after.unwrap_or(self.planned.retry.backoff.shortest);
-                key.cool(now + rest);
+                key.cool(kind, now, now + rest);
             }
-            (HealthEffect::KeyOut, Some(key)) => {
-                target.abandon();
-                key.put_out(now);
-            }
-            (HealthEffect::None | HealthEffect::KeyCools | HealthEffect::KeyOut, _) => target.abandon(),
-        }
-    }
-}
-
-impl Drop for Attempting<'_> {
-    fn drop(&mut self) {
-        if self.is_open {
-            self.planned.target.health.abandon();
+            (HealthEffect::KeyOut, Some(key)) => key.put_out(kind, now),
+            (HealthEffect::None | HealthEffect::KeyCools | HealthEffect::KeyOut, _) => {}
         }
     }
 }
@@ -250,7 +245,12 @@ impl Drop for Attempting<'_> {
 /// Counts a failure in the middle of a stream, after its attempt had succeeded so far. A deadline that passes while the
 /// target speaks is not its fault.
 pub(crate) fn count_late_failure(planned: &Planned, kind: FailureKind, now: tidegate_policy::Moment) {
-    if rule(kind).health == HealthEffect::Counts && kind != FailureKind::Timeout {
-        planned.target.health.fail(now);
+    if is_late_failure(kind) {
+        planned.target.health.fail(kind, now);
     }
+}
+
+/// Whether such a failure in the middle of an answer counts against the target.
+pub(crate) fn is_late_failure(kind: FailureKind) -> bool {
+    rule(kind).health == HealthEffect::Counts && kind != FailureKind::Timeout
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidegate_catalog::{Catalog, Mode, ModelFacts, PriceTier, Prices, Rate};
 use tidegate_config::{Discount, PriceOverride, Settings};
 
+use crate::clock::Clock;
 use crate::error::GatewayError;
 use crate::provider::{Provider, ProviderError};
 use crate::snapshot::Snapshot;
@@ -91,7 +92,7 @@ pub fn models_of(
     settings: Arc<Settings>,
     catalog: &'static Catalog,
 ) -> Result<Vec<ListedModel>, ProviderError> {
-    Ok(list(&Snapshot::build(settings, catalog, &[], None)?))
+    Ok(list(&Snapshot::build(settings, catalog, &[], None, Clock::new())?))
 }
 
 /// What is known of a target, `provider/upstream-model`: the catalog's facts, and the prices that hold under these settings.
