@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tidegate_catalog::{NanoDollars, ServiceTier, cost};
+use tidegate_catalog::{NanoDollars, Prices, ServiceTier, cost};
 use tidegate_policy::Amounts;
 use tidegate_store::{Attempt, Hold, LedgerEntry, NoSeat, Outcome, Seat, Text};
 use tidegate_wire::{FailureKind, Losses, Usage};
@@ -40,12 +40,26 @@ pub struct Settlement {
     target: Option<Arc<Target>>,
     /// The call at the target that answers, as its figures see it.
     asking: Option<Asking>,
+    /// What the target that answers has used.
+    own: Usage,
+    /// What other attempts have used beside it.
+    others: Spent,
     /// When the attempt that is under way began; its outcome is not known yet.
     attempting_since: Option<Instant>,
+    /// When the latest attempt began, under way or not.
+    attempted_at: Option<Instant>,
     /// Time spent waiting for providers, up to the answer's first byte.
     waited: Duration,
     first_token: Option<Duration>,
     _in_flight: InFlight,
+}
+
+/// What attempts have used beside the one that answers.
+#[derive(Debug, Default)]
+struct Spent {
+    usage: Usage,
+    nanodollars: u64,
+    is_unpriced: bool,
 }
 
 impl std::fmt::Debug for Settlement {
@@ -81,7 +95,10 @@ impl Settlement {
             at: call.at,
             target: None,
             asking: None,
+            own: Usage::default(),
+            others: Spent::default(),
             attempting_since: None,
+            attempted_at: None,
             waited: Duration::ZERO,
             first_token: None,
         })
@@ -103,7 +120,9 @@ impl Settlement {
         self.entry.upstream_model = Some(Text::from(&target.model));
         self.entry.key_label = (!key_label.is_empty()).then(|| key_label.clone());
         self.target = Some(Arc::clone(target));
-        self.attempting_since = Some(Instant::now());
+        let now = Instant::now();
+        self.attempting_since = Some(now);
+        self.attempted_at = Some(now);
     }
 
     /// An attempt has ended, at least its part before the answer's first byte.
@@ -146,6 +165,7 @@ impl Settlement {
         }
         if let Some(last) = self.entry.attempts.last_mut() {
             last.failure = Some(kind.as_str().into());
+            last.duration_us = self.attempted_at.map_or(last.duration_us, |at| micros(at.elapsed()));
         }
     }
 
@@ -189,15 +209,33 @@ impl Settlement {
         self.entry.bytes_out = self.entry.bytes_out.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
-    /// What was used; replaces what was said before. Gives the cost in nano-dollars, where the price is known.
+    /// What the target that answers has used; replaces what was said before. Gives the cost of the call so far in
+    /// nano-dollars, where all prices are known.
     pub(crate) fn used(&mut self, usage: Usage) -> Option<u64> {
-        self.entry.usage = usage;
-        let target = self.target.as_ref()?;
-        let (prices, kept) = target.prices.as_ref()?;
-        let cost = cost(&usage, prices, ServiceTier::Standard);
+        self.own = usage;
+        self.entry.usage = self.others.usage.plus(&usage);
+        let (prices, kept) = self.target.as_ref()?.prices.as_ref()?;
         self.entry.prices = Some(kept.clone());
-        self.entry.cost_nanodollars = cost.is_complete().then(|| u64::try_from(cost.total.0).unwrap_or(0));
+        self.entry.cost_nanodollars = cost_of(&usage, prices)
+            .filter(|_| !self.others.is_unpriced)
+            .map(|own| own.saturating_add(self.others.nanodollars));
         self.entry.cost_nanodollars
+    }
+
+    /// What another attempt of the call has used, beside the one that answers: its stream broke, or another target was
+    /// faster.
+    #[expect(dead_code, reason = "the relay begins to use it with the next step")]
+    pub(crate) fn also_used(&mut self, target: &Target, usage: &Usage) {
+        let cost = target.prices.as_ref().and_then(|(prices, _)| cost_of(usage, prices));
+        target.series.usage(usage, cost);
+        let others = &mut self.others;
+        others.usage = others.usage.plus(usage);
+        others.nanodollars = others.nanodollars.saturating_add(cost.unwrap_or(0));
+        others.is_unpriced |= cost.is_none();
+        self.entry.is_estimated = true;
+        if self.used(self.own).is_none() {
+            self.entry.cost_nanodollars = None;
+        }
     }
 
     /// The same of a stream that ended before the provider told what it used.
@@ -245,7 +283,7 @@ impl Drop for Settlement {
             && self.entry.outcome == Outcome::Answered
             && self.entry.operation.as_str() == Operation::Chat.as_str()
         {
-            asking.end(&self.entry.usage);
+            asking.end(&self.own);
         }
         if self.entry.outcome == Outcome::Cancelled {
             self.entry.failure = Some(FailureKind::Cancelled.as_str().into());
@@ -270,7 +308,9 @@ impl Drop for Settlement {
         match &self.target {
             Some(target) => {
                 target.series.call(self.entry.outcome, duration, self.first_token);
-                target.series.usage(&self.entry.usage, self.entry.cost_nanodollars);
+                let own_cost =
+                    self.entry.cost_nanodollars.map(|cost| cost.saturating_sub(self.others.nanodollars));
+                target.series.usage(&self.own, own_cost);
             }
             None => self.gateway.series.refused(),
         }
@@ -292,6 +332,11 @@ fn entry_of(call: &Call) -> LedgerEntry {
     entry.tags = call.wishes.tags.clone();
     entry.end_user.clone_from(&call.end_user);
     entry
+}
+
+fn cost_of(usage: &Usage, prices: &Prices) -> Option<u64> {
+    let cost = cost(usage, prices, ServiceTier::Standard);
+    cost.is_complete().then(|| u64::try_from(cost.total.0).unwrap_or(0))
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -36,6 +36,22 @@ impl Usage {
         self.input.saturating_add(self.output)
     }
 
+    /// The sum: of several attempts of one call.
+    #[must_use]
+    pub fn plus(&self, more: &Self) -> Self {
+        Self {
+            input: self.input.saturating_add(more.input),
+            cache_read: self.cache_read.saturating_add(more.cache_read),
+            cache_write_5m: self.cache_write_5m.saturating_add(more.cache_write_5m),
+            cache_write_1h: self.cache_write_1h.saturating_add(more.cache_write_1h),
+            input_audio: self.input_audio.saturating_add(more.input_audio),
+            output: self.output.saturating_add(more.output),
+            reasoning: self.reasoning.saturating_add(more.reasoning),
+            output_audio: self.output_audio.saturating_add(more.output_audio),
+            web_searches: self.web_searches.saturating_add(more.web_searches),
+        }
+    }
+
     /// Whether nothing was counted at all.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
