@@ -157,6 +157,12 @@ fn write_model(page: &mut String, model: &Model, general: &Policy) -> std::fmt::
     let strategy = match model.strategy {
         Strategy::Order => "in order",
         Strategy::Weighted => "by weight",
+        Strategy::Latency => "the quickest to begin first",
+        Strategy::Throughput => "the fastest writer first",
+        Strategy::Cost => "the cheapest first",
+        Strategy::LeastBusy => "the least busy first",
+        Strategy::Sticky => "the same one for a conversation",
+        Strategy::Score(_) => "by a mix of price and speed",
     };
     let fallback = if model.fallback.is_empty() {
         String::new()

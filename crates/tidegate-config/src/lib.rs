@@ -10,6 +10,7 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")
 )]
 
+mod condition;
 mod describe;
 mod diagnostic;
 mod env;
@@ -26,6 +27,7 @@ mod suggest;
 mod units;
 mod yaml;
 
+pub use condition::{Condition, ConditionError, Fact, Facts, Variable};
 pub use describe::describe;
 pub use diagnostic::{ConfigErrors, Mistake};
 pub use env::{Environment, MasterKeyFileError};
@@ -33,9 +35,11 @@ pub use file::schema;
 pub use load::{DEFAULT_FILE, MAX_FILE_BYTES, Sources, load};
 pub use secret::Secret;
 pub use settings::{
-    Auth, Backoff, Bodies, Discount, FallbackOn, JwtAlgorithm, JwtClaimNames, JwtIssuer, KeepBodies, Key,
-    KeySource, Ledger, Model, Origin, Policy, PriceOverride, Provider, Recovery, Redaction, Retention, Retry,
-    Server, Settings, Shared, Store, Strategy, Target, Timeouts, Unreachable,
+    AUTO, Arm, ArmsDesign, Auth, Auto, Backoff, Bandit, Bodies, BudgetPeriod, CanaryDesign, Design, Discount,
+    Experiment, FallbackOn, Guard, HealthCheck, Hedge, JwtAlgorithm, JwtClaimNames, JwtIssuer, KeepBodies, Key,
+    KeySource, Ledger, Metric, Mix, Model, Origin, Policy, PriceOverride, Provider, Queue, Recovery, Redaction,
+    Retention, Retry, Server, Settings, ShadowBudget, ShadowDesign, Share, Shared, Store, Strategy, Target,
+    Thresholds, Timeouts, Unit, Unreachable,
 };
 pub use suggest::closest;
 pub use units::{DurationError, parse_duration};

@@ -90,7 +90,7 @@ impl Settings {
 fn load_without_file(sources: &Sources) -> Result<Settings, ConfigErrors> {
     let nothing = Node { id: 0, place: 0..0, path: String::new(), shape: Shape::Null };
     let mut mistakes = Vec::new();
-    let settings = resolver(sources, &nothing, &Interpolated::default(), &mut mistakes)
+    let settings = resolver(sources, &nothing, "", &Interpolated::default(), &mut mistakes)
         .resolve(&File::default(), Origin::Environment);
     if mistakes.is_empty() { Ok(settings) } else { Err(ConfigErrors::new(mistakes, None)) }
 }
@@ -107,7 +107,7 @@ fn load_text(sources: &Sources, path: &Path, text: &str) -> Result<Settings, Con
     let file = read_tree(&tree, &interpolated, &mut mistakes);
 
     let mut further = Vec::new();
-    let settings = resolver(sources, &tree.root, &interpolated, &mut further)
+    let settings = resolver(sources, &tree.root, text, &interpolated, &mut further)
         .resolve(&file, Origin::File(path.to_owned()));
     // A value that could not be filled in has been reported; what else it is not goes without saying.
     further.retain(|mistake| mistake.place.as_ref().is_none_or(|place| !interpolated.failed.contains(place)));
@@ -129,11 +129,13 @@ fn read_tree(tree: &Tree, interpolated: &Interpolated, mistakes: &mut Vec<Mistak
 fn resolver<'a>(
     sources: &'a Sources,
     tree: &'a Node,
+    text: &'a str,
     interpolated: &'a Interpolated,
     mistakes: &'a mut Vec<Mistake>,
 ) -> Resolver<'a> {
     Resolver {
         tree,
+        text,
         environment: &sources.environment,
         sources: &interpolated.sources,
         listen: sources.listen,

@@ -5,12 +5,14 @@ use std::ops::Range;
 use crate::yaml::{Entry, Node, Shape, Tree};
 
 /// Sections without secrets. Everything else is hidden, misspelt sections included.
-const OPEN_SECTIONS: [&str; 11] = [
+const OPEN_SECTIONS: [&str; 13] = [
     "server",
     "data",
     "ledger",
     "auth",
     "models",
+    "auto",
+    "experiments",
     "timeout",
     "retry",
     "fallback_on",
@@ -21,7 +23,7 @@ const OPEN_SECTIONS: [&str; 11] = [
 /// Settings of `shared` that are no secrets.
 const OPEN_SHARED_KEYS: [&str; 2] = ["unreachable", "prefix"];
 /// Settings of a provider that are no secrets.
-const OPEN_PROVIDER_KEYS: [&str; 4] = ["kind", "base_url", "discount", "timeout"];
+const OPEN_PROVIDER_KEYS: [&str; 5] = ["kind", "base_url", "discount", "timeout", "health_check"];
 /// A word of this length that mixes letters and digits is taken for a key where the tree does not tell.
 const SUSPICIOUS_LENGTH: usize = 20;
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error};
-use tidegate_catalog::Rate;
+use tidegate_catalog::{NanoDollars, Rate};
 
-use crate::settings::Discount;
+use crate::settings::{Discount, Share};
 
 /// Longer waits are taken for a mistake in the unit: no provider keeps a request open for a day.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -25,6 +25,18 @@ pub(crate) struct LongDurationText(pub(crate) Duration);
 /// A part of a price that is not paid: `10%`, `12.5%`, `0.1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DiscountText(pub(crate) Discount);
+
+/// A part of a whole: `5%`, `12.5%`, `0.05`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ShareText(pub(crate) Share);
+
+/// A number that is not negative: `0.35`, `2`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Number(pub(crate) f64);
+
+/// An amount of US dollars, in billionths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PositiveDollars(pub(crate) u64);
 
 /// Two lengths of time, the shorter one first: `200ms..5s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,12 +152,23 @@ fn parse_size(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| format!("the size `{text}` is too large"))
 }
 
-/// Whole millionths, so that no price is computed with a number that is only nearly right.
 fn parse_discount(text: &str) -> Result<DiscountText, String> {
-    let wrong = || format!("expected a discount such as `10%`, `12.5%` or `0.1`, found `{text}`");
     if text.starts_with('-') {
         return Err(format!("a discount of `{text}` would be a surcharge; set `prices` instead"));
     }
+    let millionths = parse_millionths(text, "discount")?;
+    Discount::from_millionths(millionths)
+        .map(DiscountText)
+        .ok_or_else(|| format!("a discount of `{text}` is more than the whole price"))
+}
+
+fn parse_share(text: &str) -> Result<ShareText, String> {
+    parse_millionths(text, "part").map(|millionths| ShareText(Share::from_millionths(millionths)))
+}
+
+/// Whole millionths, so that no price is computed with a number that is only nearly right.
+fn parse_millionths(text: &str, what: &str) -> Result<u32, String> {
+    let wrong = || format!("expected a {what} such as `10%`, `12.5%` or `0.1`, found `{text}`");
     let (number, decimals) = match text.strip_suffix('%') {
         Some(percent) => (percent.trim_end(), 4_u32),
         None => (text, 6),
@@ -157,15 +180,32 @@ fn parse_discount(text: &str) -> Result<DiscountText, String> {
         return Err(wrong());
     }
     if length > decimals {
-        return Err(format!("the discount `{text}` is finer than a ten-thousandth of a percent"));
+        return Err(format!("the {what} `{text}` is finer than a ten-thousandth of a percent"));
     }
     let Ok(units) = format!("{whole}{fraction}").parse::<u32>() else { return Err(wrong()) };
     let millionths = units.saturating_mul(10_u32.saturating_pow(decimals - length));
-    match Discount::from_millionths(millionths) {
-        // `1` would be a gift and is meant as a percentage more often than not.
-        Some(discount) if decimals == 4 || millionths < Discount::WHOLE => Ok(DiscountText(discount)),
-        _ if decimals == 6 => Err(format!("the discount `{text}` has no unit: `{text}%`?")),
-        _ => Err(format!("a discount of `{text}` is more than the whole price")),
+    // `1` would be the whole and is meant as a percentage more often than not.
+    if decimals == 6 && millionths >= Share::WHOLE.millionths() {
+        return Err(format!("the {what} `{text}` has no unit: `{text}%`?"));
+    }
+    Ok(millionths)
+}
+
+fn parse_number(text: &str) -> Result<Number, String> {
+    let wrong = || format!("expected a number such as `0.5` or `2`, found `{text}`");
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match text.parse::<f64>() {
+        Ok(number) if is_plain && number.is_finite() => Ok(Number(number)),
+        _ => Err(wrong()),
+    }
+}
+
+fn parse_positive_dollars(text: &str) -> Result<PositiveDollars, String> {
+    let wrong = || format!("expected US dollars such as `5` or `0.25`, found `{text}`");
+    let amount: NanoDollars = text.parse().map_err(|_not_an_amount| wrong())?;
+    match u64::try_from(amount.0) {
+        Ok(amount @ 1..) => Ok(PositiveDollars(amount)),
+        _ => Err(wrong()),
     }
 }
 
@@ -213,6 +253,24 @@ written_as_text!(
     "Discount",
     |text: &str| parse_discount(text.trim()),
     json_schema!({"type": ["number", "string"], "minimum": 0, "exclusiveMaximum": 1, "description": "A part of a price: 10%, 12.5%, 0.1.", "examples": ["10%"]})
+);
+written_as_text!(
+    ShareText,
+    "Share",
+    |text: &str| parse_share(text.trim()),
+    json_schema!({"type": ["number", "string"], "description": "A part of a whole: 5%, 12.5%, 0.05.", "examples": ["5%"]})
+);
+written_as_text!(
+    Number,
+    "PositiveNumber",
+    |text: &str| parse_number(text.trim()),
+    json_schema!({"type": "number", "minimum": 0})
+);
+written_as_text!(
+    PositiveDollars,
+    "Amount",
+    |text: &str| parse_positive_dollars(text.trim()),
+    json_schema!({"type": ["number", "string"], "exclusiveMinimum": 0, "description": "US dollars, with at most nine decimals."})
 );
 written_as_text!(
     DurationRange,

@@ -417,6 +417,7 @@ mod tests {
             headers: std::iter::empty().collect(),
             discount: tidegate_config::Discount::NONE,
             timeouts: tidegate_config::Timeouts::default(),
+            health_check: None,
         };
         Provider::build(&configured, Catalog::builtin(), before, Clock::new()).unwrap()
     }

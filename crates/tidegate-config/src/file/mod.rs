@@ -3,7 +3,9 @@
 //! Everything is optional; what the values mean together is settled in `resolve`. Filled in by `read`.
 
 mod auth;
+mod experiments;
 mod keep;
+mod routing;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,7 +21,14 @@ use crate::read::Located;
 use crate::units::{DiscountText, Dollars, DurationRange, DurationText, Size};
 
 pub(crate) use auth::{AuthSection, JwtSection, OneOrList};
+pub(crate) use experiments::{
+    ArmSection, BanditSection, CanarySection, ExperimentSection, GuardEntry, MetricKind, PeriodKind,
+    ShadowSection, UnitKind,
+};
 pub(crate) use keep::{BodiesSection, KeepKind, LedgerSection, RedactEntry, SharedEntry, UnreachableKind};
+pub(crate) use routing::{
+    AutoSection, HealthCheckSection, HedgeSection, QueueSection, ScoreSection, ThresholdsSection,
+};
 
 /// The JSON Schema of the configuration file, for editors. A first line
 /// `# yaml-language-server: $schema=./tidegate.schema.json` in the file makes use of it.
@@ -55,6 +64,10 @@ pub(crate) struct File {
     pub(crate) providers: Named<Option<ProviderSection>>,
     /// Names that callers can ask for besides `provider/upstream-model`.
     pub(crate) models: Named<ModelSection>,
+    /// Gives the model name `auto`, which sends easy calls to a small model and hard ones to a large one.
+    pub(crate) auto: Option<Located<AutoSection>>,
+    /// What is tried out with the calls of a model, by a name of your choice.
+    pub(crate) experiments: Named<ExperimentSection>,
     /// Deadlines for all calls. Providers, models and targets can set their own.
     pub(crate) timeout: Option<TimeoutSection>,
     /// How one target is retried, for all models. Models and targets can set their own.
@@ -90,6 +103,11 @@ pub(crate) struct ServerSection {
     pub(crate) auth: Option<AuthKind>,
     /// Worker threads. As many as there are processors, when left out.
     pub(crate) workers: Option<Located<u32>>,
+    /// How many calls are worked on at once. More wait in the queue.
+    #[schemars(extend("default" = 4096))]
+    pub(crate) max_calls: Option<Located<u32>>,
+    /// The calls that wait.
+    pub(crate) queue: Option<QueueSection>,
     /// The header that names the end user where the body does not.
     #[schemars(extend("default" = "x-tidegate-user"))]
     pub(crate) end_user_header: Option<Located<String>>,
@@ -129,6 +147,8 @@ pub(crate) struct ProviderSection {
     pub(crate) discount: Option<DiscountText>,
     /// Deadlines for this provider's targets. `total` holds for calls that name the provider directly.
     pub(crate) timeout: Option<TimeoutSection>,
+    /// Asks the provider now and then whether it is there, so that an outage and its end are seen without a call. Off, when left out.
+    pub(crate) health_check: Option<HealthCheckSection>,
 }
 
 /// One of several keys: the key itself, or with a weight.
@@ -160,8 +180,15 @@ pub(crate) struct ModelSection {
     /// The choices: `provider/upstream-model`, alone or with further settings.
     pub(crate) targets: Option<Located<Vec<Located<TargetEntry>>>>,
     /// How one of the targets is chosen.
-    #[schemars(with = "Option<StrategyKind>", extend("default" = "order"))]
+    #[schemars(with = "Option<routing::StrategyKind>", extend("default" = "order"))]
     pub(crate) strategy: Option<Located<String>>,
+    /// What counts how much under the strategy `score`.
+    pub(crate) score: Option<Located<ScoreSection>>,
+    /// A condition on the call, in CEL, such as `call.tools == 0`. Where it does not hold, the targets are passed over and `fallback`
+    /// goes on.
+    pub(crate) when: Option<Located<String>>,
+    /// Asks a second target when the first one is late. Off, when left out.
+    pub(crate) hedge: Option<HedgeSection>,
     /// Models that are tried in turn when every target has failed: other entries of `models`, or `provider/upstream-model`.
     pub(crate) fallback: Option<Vec<Located<String>>>,
     /// Deadlines for this model.
@@ -196,23 +223,12 @@ pub(crate) struct TargetSection {
     /// Its share of the calls under the strategy `weighted`.
     #[schemars(extend("default" = 1))]
     pub(crate) weight: Option<Located<u32>>,
-    /// A condition on the call. It is kept, but not evaluated yet.
+    /// A condition on the call, in CEL, such as `call.input_tokens < 8000`. A call for which it does not hold does not go to this target.
     pub(crate) when: Option<Located<String>>,
     /// Deadlines for this target. `total` spans all targets and therefore belongs to the model.
     pub(crate) timeout: Option<TargetTimeoutSection>,
     /// How this target is retried.
     pub(crate) retry: Option<RetrySection>,
-}
-
-/// The strategies that work, for the schema. Others are read, so that they can be told apart from slips.
-#[derive(JsonSchema)]
-#[schemars(rename_all = "kebab-case")]
-#[expect(dead_code, reason = "only its schema is used")]
-enum StrategyKind {
-    /// The first target that is ready, in the order of the list.
-    Order,
-    /// At random, by weight.
-    Weighted,
 }
 
 /// Deadlines. All of them always apply; they can be moved, but not switched off.
@@ -282,7 +298,7 @@ enum FallbackKind {
 pub(crate) struct StreamSection {
     /// What happens to a stream that breaks after its first part was sent.
     #[schemars(extend("default" = "error"))]
-    pub(crate) recovery: Option<Located<RecoveryKind>>,
+    pub(crate) recovery: Option<RecoveryKind>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -290,7 +306,7 @@ pub(crate) struct StreamSection {
 pub(crate) enum RecoveryKind {
     /// It ends with an error event, never as if it were complete.
     Error,
-    #[schemars(skip)]
+    /// Another target goes on with it, where that can be done without the caller seeing a seam; else it ends with an error event.
     Continue,
 }
 

@@ -5,15 +5,19 @@
 //! | `server` | where to listen, and whether that is safe |
 //! | `providers` | kinds, addresses, keys, headers |
 //! | `models` | targets, strategies, fallbacks without circles |
+//! | `routing` | strategies, conditions, hedges, what `auto` means, calls that wait |
+//! | `experiments` | what is tried out |
 //! | `keep` | the store, what replicas share, the ledger |
 //! | `auth` | whose tokens are believed |
 //! | `policy` | deadlines, retries, what goes on to the next target; prices |
 
 mod auth;
+mod experiments;
 mod keep;
 mod models;
 mod policy;
 mod providers;
+mod routing;
 mod server;
 
 use std::collections::HashMap;
@@ -31,6 +35,8 @@ use crate::yaml::Node;
 pub(crate) struct Resolver<'a> {
     /// The file as a tree: what was written, even where it could not be read.
     pub(crate) tree: &'a Node,
+    /// The file as it is written.
+    pub(crate) text: &'a str,
     pub(crate) environment: &'a Environment,
     /// Where interpolated values came from.
     pub(crate) sources: &'a HashMap<usize, KeySource>,
@@ -62,14 +68,23 @@ impl Resolver<'_> {
         } else {
             settings.providers = providers::from_environment(self.environment, settings.policy.timeouts);
         }
-        settings.models =
-            self.models(&file.models, &settings.policy, &settings.providers, &mut settings.notices);
+        settings.models = self.models(&file.models, &settings.policy, &settings.providers);
+        settings.auto = self.auto(file.auto.as_ref(), &settings.providers);
+        settings.experiments = self.experiments(file, &settings);
         settings.prices = self.prices(&file.prices, &settings.providers);
         settings
     }
 
     fn report<T>(&mut self, mistake: Mistake, at: &Located<T>) {
         self.mistakes.push(mistake.at(at.place.clone()));
+    }
+
+    /// Does something whose mistakes have been reported before.
+    fn quiet<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let reported = self.mistakes.len();
+        let done = work(self);
+        self.mistakes.truncate(reported);
+        done
     }
 
     /// A weight, 1 when left out.

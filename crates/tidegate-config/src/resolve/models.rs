@@ -9,15 +9,9 @@ use crate::diagnostic::Mistake;
 use crate::file::{ModelSection, Named, TargetEntry, TargetSection};
 use crate::known;
 use crate::read::Located;
-use crate::settings::{Model, Policy, Provider, Strategy, Target, Timeouts};
+use crate::settings::{Model, Policy, Provider, Target, Timeouts};
 use crate::suggest;
 use crate::yaml::Node;
-
-/// A condition is a line, not a program.
-const LONGEST_CONDITION: usize = 1000;
-
-/// Strategies that the format has and this version does not.
-const STRATEGIES_TO_COME: [&str; 5] = ["latency", "throughput", "cost", "least-busy", "sticky"];
 
 type Providers = IndexMap<String, Provider>;
 
@@ -27,7 +21,6 @@ impl Resolver<'_> {
         sections: &Named<ModelSection>,
         general: &Policy,
         providers: &Providers,
-        notices: &mut Vec<String>,
     ) -> IndexMap<String, Model> {
         let mut models = IndexMap::new();
         for (name, section) in &sections.0 {
@@ -44,8 +37,10 @@ impl Resolver<'_> {
             let policy = self.model_policy(general, &section.value);
             let model = Model {
                 name: name.clone(),
-                targets: self.targets(name, section, general, &policy, providers, notices),
-                strategy: self.strategy(section.value.strategy.as_ref()),
+                targets: self.targets(name, section, general, &policy, providers),
+                strategy: self.strategy(&section.value),
+                when: self.condition(section.value.when.as_ref(), false),
+                hedge: self.hedge(section.value.hedge.as_ref()),
                 fallback: self.fallback(section.value.fallback.as_deref().unwrap_or_default(), providers),
                 policy,
             };
@@ -62,7 +57,6 @@ impl Resolver<'_> {
         general: &Policy,
         policy: &Policy,
         providers: &Providers,
-        notices: &mut Vec<String>,
     ) -> Vec<Target> {
         let entries = section.value.targets.as_ref();
         let written = self.tree.get("models").and_then(|models| models.get(name)?.get("targets"));
@@ -72,9 +66,7 @@ impl Resolver<'_> {
             self.mistakes.push(mistake.help("list them: `targets: [provider/upstream-model]`").at(place));
         }
         let mut targets = Vec::new();
-        for (index, entry) in
-            entries.map(|entries| entries.value.as_slice()).unwrap_or_default().iter().enumerate()
-        {
+        for entry in entries.map(|entries| entries.value.as_slice()).unwrap_or_default() {
             let target = match &entry.value {
                 TargetEntry::Text(text) => {
                     let text = Located {
@@ -85,11 +77,6 @@ impl Resolver<'_> {
                     self.target(&text, None, &section.value, general, policy, providers)
                 }
                 TargetEntry::Mapping(mapping) => {
-                    if mapping.when.is_some() {
-                        notices.push(format!(
-                            "models.{name}.targets[{index}]: `when` is not evaluated yet, this target is tried as if it were not there"
-                        ));
-                    }
                     self.target(&mapping.model, Some(mapping), &section.value, general, policy, providers)
                 }
             };
@@ -98,7 +85,7 @@ impl Resolver<'_> {
         targets
     }
 
-    fn target(
+    pub(super) fn target(
         &mut self,
         written: &Located<String>,
         settings: Option<&TargetSection>,
@@ -109,13 +96,7 @@ impl Resolver<'_> {
     ) -> Option<Target> {
         let weight = self.weight(settings.and_then(|settings| settings.weight.as_ref()));
         let retry = self.retry(policy.retry, settings.and_then(|settings| settings.retry.as_ref()));
-        let when = settings.and_then(|settings| settings.when.as_ref());
-        if let Some(when) =
-            when.filter(|when| when.value.trim().is_empty() || when.value.len() > LONGEST_CONDITION)
-        {
-            let mistake = Mistake::new(format!("a condition has between 1 and {LONGEST_CONDITION} letters"));
-            self.report(mistake, when);
-        }
+        let when = self.condition(settings.and_then(|settings| settings.when.as_ref()), true);
         let (provider, upstream) = self.provider_and_model(written, providers)?;
         // From the widest to the narrowest: all calls, this provider, this model, this target.
         let base = providers.get(&provider).map_or(general.timeouts, |provider| provider.timeouts);
@@ -140,7 +121,7 @@ impl Resolver<'_> {
             provider,
             model: upstream,
             weight,
-            when: when.map(|when| when.value.clone()),
+            when,
             timeouts,
             retry,
         })
@@ -191,44 +172,25 @@ impl Resolver<'_> {
         suggest::hint(provider, providers.keys().map(String::as_str))
     }
 
-    fn strategy(&mut self, written: Option<&Located<String>>) -> Strategy {
-        let Some(written) = written else { return Strategy::default() };
-        let name = written.value.trim();
-        let mistake = match name {
-            "order" => return Strategy::Order,
-            "weighted" => return Strategy::Weighted,
-            to_come if STRATEGIES_TO_COME.contains(&to_come) => {
-                Mistake::new(format!("the strategy `{to_come}` is not available yet"))
-                    .help("`order` and `weighted` work")
-            }
-            _ => Mistake {
-                help: suggest::hint(name, ["order", "weighted"]),
-                ..Mistake::new(format!("there is no strategy `{name}`"))
-            },
-        };
-        self.report(mistake, written);
-        Strategy::default()
+    fn fallback(&mut self, written: &[Located<String>], providers: &Providers) -> Vec<String> {
+        written.iter().filter_map(|name| self.model_name(name, providers)).collect()
     }
 
-    fn fallback(&mut self, written: &[Located<String>], providers: &Providers) -> Vec<String> {
-        let mut fallback = Vec::new();
-        for name in written {
-            let text = name.value.trim();
-            if self.tree.get("models").is_some_and(|models| models.get(text).is_some()) {
-                fallback.push(text.to_owned());
-            } else if text.contains('/') {
-                fallback.extend(
-                    self.provider_and_model(name, providers)
-                        .map(|(provider, model)| format!("{provider}/{model}")),
-                );
-            } else {
-                let models = self.tree.get("models").map(Node::entries).unwrap_or_default();
-                let help = suggest::hint(text, models.iter().map(|entry| entry.key.as_str()));
-                let mistake = Mistake::new(format!("no model is called `{text}`"));
-                self.report(Mistake { help, ..mistake }, name);
-            }
+    /// A name that one can ask for: an entry of `models:`, or `provider/upstream-model`.
+    pub(super) fn model_name(&mut self, name: &Located<String>, providers: &Providers) -> Option<String> {
+        let text = name.value.trim();
+        if self.tree.get("models").is_some_and(|models| models.get(text).is_some()) {
+            return Some(text.to_owned());
         }
-        fallback
+        if text.contains('/') {
+            let (provider, model) = self.provider_and_model(name, providers)?;
+            return Some(format!("{provider}/{model}"));
+        }
+        let models = self.tree.get("models").map(Node::entries).unwrap_or_default();
+        let help = suggest::hint(text, models.iter().map(|entry| entry.key.as_str()));
+        let mistake = Mistake::new(format!("no model is called `{text}`"));
+        self.report(Mistake { help, ..mistake }, name);
+        None
     }
 
     /// Every circle is reported once, at the fallback that closes it.

@@ -24,7 +24,7 @@ impl Resolver<'_> {
         policy.timeouts = narrowed(policy.timeouts, file.timeout);
         policy.retry = self.retry(policy.retry, file.retry.as_ref());
         policy.strict = file.strict.unwrap_or(policy.strict);
-        policy.recovery = self.recovery(policy.recovery, file.stream.as_ref());
+        policy.recovery = recovery(policy.recovery, file.stream.as_ref());
         if let Some(kinds) = &file.fallback_on {
             policy.fallback_on = self.fallback_on(kinds);
         }
@@ -40,7 +40,7 @@ impl Resolver<'_> {
                 Some(kinds) => self.fallback_on(kinds),
                 None => general.fallback_on.clone(),
             },
-            recovery: self.recovery(general.recovery, section.stream.as_ref()),
+            recovery: recovery(general.recovery, section.stream.as_ref()),
             strict: section.strict.unwrap_or(general.strict),
         }
     }
@@ -61,18 +61,6 @@ impl Resolver<'_> {
             retry.backoff = Backoff { shortest: range.shortest, longest: range.longest };
         }
         retry
-    }
-
-    fn recovery(&mut self, general: Recovery, section: Option<&StreamSection>) -> Recovery {
-        let Some(recovery) = section.and_then(|section| section.recovery.as_ref()) else { return general };
-        if recovery.value == RecoveryKind::Continue {
-            let mistake = Mistake::new("`recovery: continue` is not available yet");
-            self.report(
-                mistake.help("`recovery: error` works: a broken stream ends with an error event"),
-                recovery,
-            );
-        }
-        Recovery::Error
     }
 
     fn fallback_on(&mut self, written: &[Located<String>]) -> Vec<FallbackOn> {
@@ -143,6 +131,14 @@ impl Resolver<'_> {
             prices.insert(name.clone(), override_);
         }
         prices
+    }
+}
+
+fn recovery(general: Recovery, section: Option<&StreamSection>) -> Recovery {
+    match section.and_then(|section| section.recovery) {
+        Some(RecoveryKind::Error) => Recovery::Error,
+        Some(RecoveryKind::Continue) => Recovery::Continue,
+        None => general,
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) fn from_environment(environment: &Environment, timeouts: Timeouts) ->
             headers: IndexMap::new(),
             discount: Discount::NONE,
             timeouts,
+            health_check: None,
         };
         providers.insert(provider.name.clone(), provider);
     }
@@ -86,6 +87,7 @@ impl Resolver<'_> {
                 headers: self.headers(&section.headers),
                 discount: section.discount.map_or(Discount::NONE, |discount| discount.0),
                 timeouts: narrowed(general.timeouts, section.timeout),
+                health_check: self.health_check(section.health_check.as_ref()),
             };
             providers.insert(name.clone(), provider);
         }

@@ -72,6 +72,14 @@ impl Resolver<'_> {
         if let Some(proxies) = &section.trusted_proxies {
             server.trusted_proxies = self.proxies(proxies);
         }
+        if let Some(written) = &section.max_calls
+            && let Some(max_calls) = self.max_calls(written)
+        {
+            server.max_calls = max_calls;
+        }
+        if let Some(queue) = &section.queue {
+            server.queue = self.queue(queue);
+        }
         if let Some(workers) = &section.workers {
             let number = usize::try_from(workers.value).ok().and_then(NonZeroUsize::new);
             match number.filter(|_| workers.value <= MOST_WORKERS) {

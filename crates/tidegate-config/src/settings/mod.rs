@@ -1,7 +1,10 @@
 //! The resolved settings: plain data with every default filled in. Read by every station; written only by `resolve`.
 
 mod access;
+mod experiments;
 mod keep;
+mod routing;
+mod share;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -12,10 +15,17 @@ use indexmap::IndexMap;
 use ipnet::IpNet;
 use serde::Serialize;
 
+use crate::condition::Condition;
 use crate::secret::Secret;
 
 pub use access::{JwtAlgorithm, JwtClaimNames, JwtIssuer};
+pub use experiments::{
+    Arm, ArmsDesign, Bandit, BudgetPeriod, CanaryDesign, Design, Experiment, Guard, Metric, ShadowBudget,
+    ShadowDesign, Unit,
+};
 pub use keep::{Bodies, Discount, KeepBodies, Ledger, Redaction, Retention, Shared, Store, Unreachable};
+pub use routing::{AUTO, Auto, HealthCheck, Hedge, Mix, Queue, Strategy, Thresholds};
+pub use share::Share;
 
 /// Everything that Tidegate was told, resolved. Kept in an `Arc` and replaced whole on a reload.
 #[derive(Debug, Clone, Serialize)]
@@ -38,6 +48,10 @@ pub struct Settings {
     pub providers: IndexMap<String, Provider>,
     /// The entries of `models:` by name, in the file's order.
     pub models: IndexMap<String, Model>,
+    /// What the model name `auto` means; there is no such model where not set.
+    pub auto: Option<Auto>,
+    /// The entries of `experiments:` by name, in the file's order.
+    pub experiments: IndexMap<String, Experiment>,
     /// The policy for calls that name a provider's model directly; entries of `models:` carry their own.
     pub policy: Policy,
     /// Prices that replace the catalog's, by `provider/upstream-model` or `provider/*`. Asked through [`Settings::price_override`].
@@ -69,6 +83,10 @@ pub struct Server {
     pub auth: Auth,
     /// Worker threads; as many as there are processors, when not set.
     pub workers: Option<NonZeroUsize>,
+    /// How many calls are worked on at once; more wait in the queue.
+    pub max_calls: usize,
+    /// The calls that wait.
+    pub queue: Queue,
     /// The header that names the end user where the body does not, in lower case. A valid name of a header.
     pub end_user_header: String,
     /// The proxies whose `x-forwarded-for` is believed.
@@ -105,6 +123,8 @@ pub struct Provider {
     pub discount: Discount,
     /// The deadlines of its targets, where a model or target does not say otherwise.
     pub timeouts: Timeouts,
+    /// Whether it is asked now and then if it is there.
+    pub health_check: Option<HealthCheck>,
 }
 
 /// One credential of a provider.
@@ -141,6 +161,10 @@ pub struct Model {
     pub targets: Vec<Target>,
     /// How a target is chosen.
     pub strategy: Strategy,
+    /// Where this does not hold, the targets are passed over and `fallback` goes on.
+    pub when: Option<Condition>,
+    /// Whether a second target is asked when the first one is late.
+    pub hedge: Option<Hedge>,
     /// Models tried in turn when every target has failed: entries of `models:` or `provider/upstream-model`. No circles.
     pub fallback: Vec<String>,
     /// Its policy, with everything filled in.
@@ -156,23 +180,12 @@ pub struct Target {
     pub model: String,
     /// Its share under the strategy `weighted`.
     pub weight: u32,
-    /// A condition for this target, kept as it was written. Nothing evaluates it yet, which is among the notices.
-    pub when: Option<String>,
+    /// A call for which this does not hold does not go to this target.
+    pub when: Option<Condition>,
     /// Its deadlines; `total` is the model's, as it spans all attempts.
     pub timeouts: Timeouts,
     /// How it is retried.
     pub retry: Retry,
-}
-
-/// How a target is chosen among those of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Strategy {
-    /// The first one that is ready, in the file's order.
-    #[default]
-    Order,
-    /// At random, by weight.
-    Weighted,
 }
 
 /// What is done about slowness and failure.
@@ -266,6 +279,8 @@ pub enum Recovery {
     /// The stream ends with an error event.
     #[default]
     Error,
+    /// Another target goes on with it, where that can be done without the caller seeing a seam.
+    Continue,
 }
 
 /// Prices that replace the catalog's, in nano-dollars per million tokens, so that no cent is lost to rounding.
@@ -295,6 +310,8 @@ impl Default for Server {
             drain: Duration::from_secs(30),
             auth: Auth::default(),
             workers: None,
+            max_calls: 4096, // some 200 MB of bodies and buffers with ordinary prompts
+            queue: Queue::default(),
             end_user_header: "x-tidegate-user".to_owned(),
             trusted_proxies: Vec::new(),
         }
@@ -314,6 +331,8 @@ impl Settings {
             jwt: Vec::new(),
             providers: IndexMap::new(),
             models: IndexMap::new(),
+            auto: None,
+            experiments: IndexMap::new(),
             policy: Policy::default(),
             prices: IndexMap::new(),
             notices: Vec::new(),

@@ -94,7 +94,14 @@ fn add(
         }
         Meaning::Entry(entry) => {
             let order: Vec<usize> = match entry.strategy {
-                Strategy::Order => (0..entry.targets.len()).collect(),
+                // The others rank by what is measured, for which there is nothing yet.
+                Strategy::Order
+                | Strategy::Latency
+                | Strategy::Throughput
+                | Strategy::Cost
+                | Strategy::LeastBusy
+                | Strategy::Sticky
+                | Strategy::Score(_) => (0..entry.targets.len()).collect(),
                 Strategy::Weighted => {
                     let weights: Vec<u32> = entry.targets.iter().map(|target| target.weight).collect();
                     order_by_weight(&weights, fastrand::f64)
