@@ -36,10 +36,10 @@ pub use load::{DEFAULT_FILE, MAX_FILE_BYTES, Sources, load};
 pub use secret::Secret;
 pub use settings::{
     AUTO, Arm, ArmsDesign, Auth, Auto, Backoff, Bandit, Bodies, BudgetPeriod, CanaryDesign, Design, Discount,
-    Experiment, FallbackOn, Guard, HealthCheck, Hedge, JwtAlgorithm, JwtClaimNames, JwtIssuer, KeepBodies, Key,
-    KeySource, Ledger, Metric, Mix, Model, Origin, Policy, PriceOverride, Provider, Queue, Recovery, Redaction,
-    Retention, Retry, Server, Settings, ShadowBudget, ShadowDesign, Share, Shared, Store, Strategy, Target,
-    Thresholds, Timeouts, Unit, Unreachable,
+    Experiment, FallbackOn, Guard, HealthCheck, Hedge, JwtAlgorithm, JwtClaimNames, JwtIssuer, KeepBodies,
+    Key, KeySource, Ledger, Metric, Mix, Model, Origin, Policy, PriceOverride, Provider, Queue, Recovery,
+    Redaction, Retention, Retry, Server, Settings, ShadowBudget, ShadowDesign, Share, Shared, Store,
+    Strategy, Target, Thresholds, Timeouts, Unit, Unreachable,
 };
 pub use suggest::closest;
 pub use units::{DurationError, parse_duration};

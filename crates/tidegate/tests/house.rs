@@ -44,7 +44,7 @@ const IMPURE: [&str; 13] = [
 ];
 
 /// Crates of others that are the business of some crates alone.
-const RESERVED: [(&str, &[&str]); 11] = [
+const RESERVED: [(&str, &[&str]); 12] = [
     ("axum", &["api"]),
     ("sqlx", &["store"]),
     ("fred", &["store"]),
@@ -53,6 +53,7 @@ const RESERVED: [(&str, &[&str]); 11] = [
     ("notify", &["tidegate"]),
     ("mimalloc", &["tidegate"]),
     ("serde-saphyr", &["config"]),
+    ("cel", &["config"]),
     ("rustls", &["gateway"]),
     ("tokio-rustls", &["gateway"]),
     ("tiktoken-rs", &["gateway"]),

@@ -235,7 +235,9 @@ impl Checker<'_> {
     ) -> Result<(Expr, Kind), Wrong> {
         if !self.scope.is_empty() {
             // Each level multiplies the work.
-            return Err(self.wrong(at, "one of `all`, `exists`, `map`, `filter` inside another is not possible"));
+            return Err(
+                self.wrong(at, "one of `all`, `exists`, `map`, `filter` inside another is not possible")
+            );
         }
         let (iter_range, range_kind) = self.expression(&comprehension.iter_range)?;
         let Kind::List(element) = range_kind else {
@@ -288,7 +290,9 @@ impl Checker<'_> {
             [one, other] => self.binary(at, function, one, other)?,
             [condition, one, other] if function == operators::CONDITIONAL => {
                 if !condition.is_bool() {
-                    return Err(self.wrong(at, format!("before the `?` stands {condition}, not true or false")));
+                    return Err(
+                        self.wrong(at, format!("before the `?` stands {condition}, not true or false"))
+                    );
                 }
                 one.clone().or(other)
             }

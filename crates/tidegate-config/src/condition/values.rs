@@ -71,8 +71,11 @@ impl std::fmt::Debug for Texts<'_> {
 
 impl Texts<'_> {
     fn name(index: &dyn Val) -> Result<&str, ExecutionError> {
-        index.downcast_ref::<CelString<'_>>().map(|name| name.inner()).ok_or_else(|| {
-            ExecutionError::UnexpectedType { got: index.get_type().name().to_owned(), want: "string".to_owned() }
+        index.downcast_ref::<CelString<'_>>().map(CelString::inner).ok_or_else(|| {
+            ExecutionError::UnexpectedType {
+                got: index.get_type().name().to_owned(),
+                want: "string".to_owned(),
+            }
         })
     }
 }

@@ -136,8 +136,11 @@ impl Resolver<'_> {
         others: &IndexMap<String, Experiment>,
     ) {
         let is_shadow = |experiment: &Experiment| matches!(experiment.design, Design::Shadow(_));
-        let of_model =
-            || others.values().filter(|other| other.model == experiment.model && is_shadow(other) == is_shadow(experiment));
+        let of_model = || {
+            others
+                .values()
+                .filter(|other| other.model == experiment.model && is_shadow(other) == is_shadow(experiment))
+        };
         let mistake = if !is_shadow(experiment)
             && let Some(rival) = of_model().next()
         {
@@ -169,7 +172,8 @@ impl Resolver<'_> {
     ) -> IndexMap<String, Arm> {
         let written = &section.value.0;
         if !(2..=MOST_ARMS).contains(&written.len()) {
-            let mistake = Mistake::new(format!("`{name}` has {} arms, and needs 2 to {MOST_ARMS}", written.len()));
+            let mistake =
+                Mistake::new(format!("`{name}` has {} arms, and needs 2 to {MOST_ARMS}", written.len()));
             let help = "one without a target is the model as it is: `control: { weight: 9 }`";
             self.mistakes.push(mistake.help(help).at(section.key_place.clone()));
         }
@@ -227,7 +231,8 @@ impl Resolver<'_> {
         if let Some(written) = &section.least
             && (least == Share::NONE || taken >= u64::from(Share::WHOLE.millionths()))
         {
-            let mistake = Mistake::new(format!("`least` for {arms} arms is above 0 and leaves something to shift"));
+            let mistake =
+                Mistake::new(format!("`least` for {arms} arms is above 0 and leaves something to shift"));
             self.report(mistake.help("such as `least: 5%`"), written);
         }
         let metric = match section.metric.value {
@@ -285,7 +290,8 @@ impl Resolver<'_> {
         for step in steps {
             let share = step.value.0;
             if self.check_share(step) && share <= before {
-                let mistake = Mistake::new(format!("the step {share} comes after {before} and is not above it"));
+                let mistake =
+                    Mistake::new(format!("the step {share} comes after {before} and is not above it"));
                 self.report(mistake.help("let the steps rise, such as `[1%, 5%, 25%, 100%]`"), step);
             }
             before = share;

@@ -117,14 +117,7 @@ impl Resolver<'_> {
             idle: own.idle.or(of_model.idle).map_or(base.idle, |duration| duration.0),
             total: policy.timeouts.total,
         };
-        Some(Target {
-            provider,
-            model: upstream,
-            weight,
-            when,
-            timeouts,
-            retry,
-        })
+        Some(Target { provider, model: upstream, weight, when, timeouts, retry })
     }
 
     /// Splits `provider/upstream-model`, whose second part may hold further slashes, and makes sure of the provider.

@@ -4,7 +4,8 @@ use super::Resolver;
 use crate::condition::Condition;
 use crate::diagnostic::Mistake;
 use crate::file::{
-    AutoSection, HealthCheckSection, HedgeSection, ModelSection, QueueSection, ScoreSection, ThresholdsSection,
+    AutoSection, HealthCheckSection, HedgeSection, ModelSection, QueueSection, ScoreSection,
+    ThresholdsSection,
 };
 use crate::read::Located;
 use crate::settings::{AUTO, Auto, HealthCheck, Hedge, Mix, Provider, Queue, Share, Strategy, Thresholds};
@@ -217,7 +218,8 @@ impl Resolver<'_> {
             && let Some(written) = section.large.as_ref().or(section.medium.as_ref())
         {
             let Thresholds { medium, large } = thresholds;
-            let mistake = Mistake::new(format!("the border of `medium`, {medium}, is above that of `large`, {large}"));
+            let mistake =
+                Mistake::new(format!("the border of `medium`, {medium}, is above that of `large`, {large}"));
             self.report(mistake.help("no call would get the medium model"), written);
         }
         thresholds
