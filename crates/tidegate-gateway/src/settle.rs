@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use tidegate_catalog::{NanoDollars, Prices, ServiceTier, cost};
 use tidegate_policy::Amounts;
-use tidegate_store::{Attempt, Hold, LedgerEntry, NoSeat, Outcome, Seat, Text};
+use tidegate_store::{Attempt, AttemptUsage, Hold, LedgerEntry, NoSeat, Outcome, Seat, Text};
 use tidegate_wire::{FailureKind, Losses, Usage};
 
 use crate::accept::{Call, Operation};
@@ -44,9 +45,9 @@ pub struct Settlement {
     own: Usage,
     /// What other attempts have used beside it.
     others: Spent,
-    /// When the attempt that is under way began; its outcome is not known yet.
-    attempting_since: Option<Instant>,
-    /// When the latest attempt began, under way or not.
+    /// The attempts that are under way, whose outcomes are not known yet: two where the first target is late.
+    under_way: SmallVec<[(Arc<Target>, Instant); 2]>,
+    /// When the attempt of the target that answers began.
     attempted_at: Option<Instant>,
     /// Time spent waiting for providers, up to the answer's first byte.
     waited: Duration,
@@ -97,7 +98,7 @@ impl Settlement {
             asking: None,
             own: Usage::default(),
             others: Spent::default(),
-            attempting_since: None,
+            under_way: SmallVec::new(),
             attempted_at: None,
             waited: Duration::ZERO,
             first_token: None,
@@ -116,13 +117,24 @@ impl Settlement {
 
     /// An attempt at this target begins.
     pub(crate) fn at_target(&mut self, provider: &Arc<str>, target: &Arc<Target>, key_label: &Text) {
+        let now = Instant::now();
+        self.answers(provider, target, key_label, now);
+        self.under_way.push((Arc::clone(target), now));
+    }
+
+    /// Of the targets that were asked this one answers; it was asked at that moment.
+    pub(crate) fn answers(
+        &mut self,
+        provider: &Arc<str>,
+        target: &Arc<Target>,
+        key_label: &Text,
+        asked: Instant,
+    ) {
         self.entry.provider = Some(Text::from(provider));
         self.entry.upstream_model = Some(Text::from(&target.model));
         self.entry.key_label = (!key_label.is_empty()).then(|| key_label.clone());
         self.target = Some(Arc::clone(target));
-        let now = Instant::now();
-        self.attempting_since = Some(now);
-        self.attempted_at = Some(now);
+        self.attempted_at = Some(asked);
     }
 
     /// An attempt has ended, at least its part before the answer's first byte.
@@ -133,7 +145,7 @@ impl Settlement {
         status: Option<u16>,
         duration: Duration,
     ) {
-        self.attempting_since = None;
+        self.under_way.retain(|(other, _)| *other.label != *target.label);
         if let Some(kind) = failure {
             target.series.failure(kind);
         }
@@ -142,6 +154,7 @@ impl Settlement {
             failure: failure.map(|kind| kind.as_str().into()),
             status,
             duration_us: micros(duration),
+            used: None,
         });
     }
 
@@ -222,9 +235,9 @@ impl Settlement {
         self.entry.cost_nanodollars
     }
 
-    /// What another attempt of the call has used, beside the one that answers: its stream broke, or another target was
-    /// faster.
-    #[expect(dead_code, reason = "the relay begins to use it with the next step")]
+    /// What the attempt that ended last has used, beside the one that answers: its stream broke, or another target was
+    /// faster. An estimate.
+    #[allow(dead_code, reason = "the relay and hedging begin to use it with the next step")]
     pub(crate) fn also_used(&mut self, target: &Target, usage: &Usage) {
         let cost = target.prices.as_ref().and_then(|(prices, _)| cost_of(usage, prices));
         target.series.usage(usage, cost);
@@ -233,6 +246,14 @@ impl Settlement {
         others.nanodollars = others.nanodollars.saturating_add(cost.unwrap_or(0));
         others.is_unpriced |= cost.is_none();
         self.entry.is_estimated = true;
+        if let Some(last) = self.entry.attempts.last_mut() {
+            last.used = Some(AttemptUsage {
+                input_tokens: usage.input,
+                output_tokens: usage.output,
+                cost_nanodollars: cost,
+                is_estimated: true,
+            });
+        }
         if self.used(self.own).is_none() {
             self.entry.cost_nanodollars = None;
         }
@@ -274,7 +295,7 @@ impl Drop for Settlement {
     fn drop(&mut self) {
         let duration = self.at.elapsed();
         self.entry.duration_us = micros(duration);
-        if let (Some(began), Some(target)) = (self.attempting_since.take(), self.target.clone()) {
+        for (target, began) in std::mem::take(&mut self.under_way) {
             // The caller hung up in the middle of it.
             self.attempted(&target, Some(FailureKind::Cancelled), None, began.elapsed());
         }

@@ -124,6 +124,7 @@ fn entry([model, provider, upstream, target, prices]: &[Arc<str>; 5], number: u3
             failure: None,
             status: Some(200),
             duration_us: 812_345,
+            used: None,
         }],
         bytes_in: 900,
         bytes_out: 1_200,

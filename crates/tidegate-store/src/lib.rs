@@ -33,9 +33,9 @@ pub use credentials::{
 pub use database::{DatabaseUrl, DatabaseUrlError};
 pub use error::StoreError;
 pub use ledger::{
-    Attempt, CacheState, CallBodies, CallId, CallsQuery, CloseReport, Deleted, GroupBy, KeptText,
-    LedgerClosed, LedgerEntry, LedgerOptions, LedgerStatus, LedgerWriter, NoSeat, Outcome, RetentionOptions,
-    Seat, TagError, Tags, Text, UsageFilter, UsageOrder, UsageQuery, UsageRow,
+    Attempt, AttemptUsage, CacheState, CallBodies, CallId, CallsQuery, CloseReport, Deleted, GroupBy,
+    KeptText, LedgerClosed, LedgerEntry, LedgerOptions, LedgerStatus, LedgerWriter, NoSeat, Outcome,
+    RetentionOptions, Seat, TagError, Tags, Text, UsageFilter, UsageOrder, UsageQuery, UsageRow,
 };
 pub use limits::{
     Crossed, Hold, Level, LevelUsage, Limiter, LocalOptions, Refused, SharedError, SharedOptions,

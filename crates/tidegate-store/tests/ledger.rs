@@ -50,12 +50,19 @@ async fn what_is_recorded_is_read_back_unchanged() {
             web_searches: 9,
         },
         attempts: vec![
-            Attempt { target: "a/b".into(), failure: Some("timeout".into()), status: None, duration_us: 5 },
+            Attempt {
+                target: "a/b".into(),
+                failure: Some("timeout".into()),
+                status: None,
+                duration_us: 5,
+                used: None,
+            },
             Attempt {
                 target: "c/d".into(),
                 failure: Some("rate_limited".into()),
                 status: Some(429),
                 duration_us: 6,
+                used: None,
             },
         ],
         dropped: vec!["logit_bias".into(), "seed \"x\"".into()],

@@ -85,6 +85,21 @@ struct AttemptView {
     failure: Option<String>,
     status: Option<u16>,
     duration_us: u64,
+    /// What it used although it did not give the answer; part of the call's figures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used: Option<AttemptUsageView>,
+}
+
+/// What an attempt used that did not give the answer.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "AttemptUsage")]
+struct AttemptUsageView {
+    input_tokens: u64,
+    output_tokens: u64,
+    /// In US dollars; null where the price is not known.
+    cost_usd: Option<String>,
+    /// Whether the provider did not tell the tokens, so that they are estimated.
+    is_estimated: bool,
 }
 
 pub(super) async fn list(context: Context) -> Result<Reply, GatewayError> {
@@ -201,6 +216,12 @@ impl From<tidegate_store::Attempt> for AttemptView {
             failure: it.failure.map(word),
             status: it.status,
             duration_us: it.duration_us,
+            used: it.used.map(|used| AttemptUsageView {
+                input_tokens: used.input_tokens,
+                output_tokens: used.output_tokens,
+                cost_usd: used.cost_nanodollars.map(dollars),
+                is_estimated: used.is_estimated,
+            }),
         }
     }
 }

@@ -63,7 +63,8 @@ pub(crate) async fn exchange(
     let patience = if call.stream { planned.timeouts.first_token } else { planned.timeouts.answer };
     let now = Instant::now();
     let until = now.checked_add(patience).map_or(deadline, |until| until.min(deadline));
-    let options = SendOptions { connect_timeout: planned.timeouts.connect, fresh_connection: is_fresh };
+    let options =
+        SendOptions { connect_timeout: planned.timeouts.connect, fresh_connection: is_fresh, sent: None };
     let given = until.saturating_duration_since(now);
     let late = |what: &str| Failure {
         is_cut_short: given < patience.min(planned.timeouts.total) / 2,

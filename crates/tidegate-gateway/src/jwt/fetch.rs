@@ -101,7 +101,7 @@ async fn get(client: &UpstreamClient, url: &str) -> Result<Vec<u8>, FetchError> 
         .header(header::USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")))
         .body(UpstreamBody::empty())
         .map_err(|_error| not_a_url())?;
-    let options = SendOptions { connect_timeout: CONNECT_TIMEOUT, fresh_connection: false };
+    let options = SendOptions { connect_timeout: CONNECT_TIMEOUT, fresh_connection: false, sent: None };
     let response = client
         .send(&endpoint, request, options)
         .await

@@ -1,6 +1,7 @@
 //! Sending one request and getting the head of its answer. Called by `attempt`; the body is read by `relay`.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -15,11 +16,13 @@ use super::request::{UpstreamBody, encode_head};
 
 /// How one request is sent.
 #[derive(Debug, Clone, Copy)]
-pub struct SendOptions {
+pub struct SendOptions<'a> {
     /// For the name, the connection and TLS together.
     pub connect_timeout: Duration,
     /// Leaves idle connections alone: for another try after one of them broke.
     pub fresh_connection: bool,
+    /// Set once the whole request has been handed to a connection: from then on the provider may be working on it.
+    pub sent: Option<&'a AtomicBool>,
 }
 
 /// The HTTP client of one worker. Cheap to clone. Its connections belong to the runtime on which they were made.
@@ -49,7 +52,7 @@ impl UpstreamClient {
         &self,
         endpoint: &Endpoint,
         request: Request<UpstreamBody>,
-        options: SendOptions,
+        options: SendOptions<'_>,
     ) -> Result<Response<ResponseBody>, SendFailure> {
         let (parts, body) = request.into_parts();
         let head = encode_head(endpoint, &parts, &body);
@@ -59,7 +62,7 @@ impl UpstreamClient {
         if !options.fresh_connection
             && let Some(connection) = self.pool.take(endpoint.key())
         {
-            match connection.exchange(&head, &body, no_body_expected, returning()).await {
+            match connection.exchange(&head, &body, no_body_expected, returning(), options.sent).await {
                 Err(broken) if broken.may_be_sent_again() => {
                     // The server closed the idle connection while the request was on its way: nobody's fault, and not
                     // worth a word to anyone but a reader of debug logs.
@@ -80,7 +83,7 @@ impl UpstreamClient {
             Box::pin(self.connector.connect(endpoint, options.connect_timeout)).await.map_err(failed)?;
         let connection = Connection::new(wire);
         connection
-            .exchange(&head, &body, no_body_expected, returning())
+            .exchange(&head, &body, no_body_expected, returning(), options.sent)
             .await
             .map_err(|broken: Broken| failed(broken.into_send_error(endpoint, false)))
     }

@@ -13,8 +13,10 @@ use tokio::sync::mpsc;
 
 use super::*;
 
-const OPTIONS: SendOptions = SendOptions { connect_timeout: Duration::from_secs(5), fresh_connection: false };
-const FRESH: SendOptions = SendOptions { connect_timeout: Duration::from_secs(5), fresh_connection: true };
+const OPTIONS: SendOptions<'static> =
+    SendOptions { connect_timeout: Duration::from_secs(5), fresh_connection: false, sent: None };
+const FRESH: SendOptions<'static> =
+    SendOptions { connect_timeout: Duration::from_secs(5), fresh_connection: true, sent: None };
 const PATIENCE: Duration = Duration::from_secs(20);
 const WHOLE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 

@@ -240,6 +240,25 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// From sending the request to the end of this attempt.
     pub duration_us: u64,
+    /// What it used although it did not give the answer (another target was faster, or its stream broke). It is part of
+    /// the call's usage and cost; what is left of those is the answer's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<AttemptUsage>,
+}
+
+/// What an attempt used that did not give the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptUsage {
+    /// Tokens in.
+    pub input_tokens: u64,
+    /// Tokens out.
+    pub output_tokens: u64,
+    /// What they cost; `None` where the price is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_nanodollars: Option<u64>,
+    /// Whether this is an estimate: the provider did not tell.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_estimated: bool,
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ mod text;
 mod writer;
 
 pub use bodies::{CallBodies, KeptText};
-pub use entry::{Attempt, CacheState, CallId, LedgerEntry, Outcome};
+pub use entry::{Attempt, AttemptUsage, CacheState, CallId, LedgerEntry, Outcome};
 pub(crate) use position::JournalPosition;
 pub use reports::{CallsQuery, GroupBy, UsageFilter, UsageOrder, UsageQuery, UsageRow};
 pub use retention::{Deleted, RetentionOptions};

@@ -28,6 +28,7 @@ pub(crate) fn answered(id: CallId) -> LedgerEntry {
             failure: None,
             status: Some(200),
             duration_us: 810_000,
+            used: None,
         }],
         bytes_in: 900,
         bytes_out: 1_200,

@@ -156,7 +156,8 @@ async fn make_traffic(address: SocketAddr) -> Result<(), Failure> {
             .context("a call of the demo")?;
         let (client, endpoint) = (client.clone(), endpoint.clone());
         in_flight.spawn(async move {
-            let options = SendOptions { connect_timeout: CONNECT_TIMEOUT, fresh_connection: false };
+            let options =
+                SendOptions { connect_timeout: CONNECT_TIMEOUT, fresh_connection: false, sent: None };
             let answer = client.send(&endpoint, request, options).await.map_err(anyhow::Error::from)?;
             let status = answer.status();
             let body = answer.into_body().collect().await.map_err(anyhow::Error::from)?.to_bytes();

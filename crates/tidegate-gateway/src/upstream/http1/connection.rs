@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BytesMut;
@@ -67,11 +68,21 @@ impl Connection {
         body: &UpstreamBody,
         no_body_expected: bool,
         returning: Returning,
+        whole_sent: Option<&AtomicBool>,
     ) -> Result<Response<ResponseBody>, Broken> {
         let pieces = std::iter::once(head).chain(body.pieces().iter().map(|piece| &**piece));
         let mut pieces: SmallVec<[IoSlice<'_>; 4]> = pieces.map(IoSlice::new).collect();
         let mut sending = Sending { unsent: &mut pieces, flushed: false, problem: None };
-        let received = poll_fn(|cx| self.poll_exchange(cx, &mut sending, no_body_expected)).await?;
+        let received = poll_fn(|cx| {
+            let polled = self.poll_exchange(cx, &mut sending, no_body_expected);
+            if let Some(whole_sent) = whole_sent
+                && sending.flushed
+            {
+                whole_sent.store(true, Ordering::Relaxed);
+            }
+            polled
+        })
+        .await?;
         let sent = sending.flushed && sending.problem.is_none();
         let Head { parts, framing, keep_alive } = received;
         let body = ResponseBody::new(self, framing, keep_alive && sent, returning);

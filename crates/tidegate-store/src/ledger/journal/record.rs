@@ -194,6 +194,7 @@ impl RecordV1<'_, Vec<(&str, &str)>, Vec<AttemptV1<'_>>, Vec<&str>> {
                     failure: known.optional(attempt.failure),
                     status: attempt.status,
                     duration_us: attempt.duration_us,
+                    used: None,
                 })
                 .collect(),
             dropped: self.dropped.into_iter().map(|field| known.text(field)).collect(),

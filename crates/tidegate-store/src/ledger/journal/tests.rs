@@ -39,6 +39,7 @@ fn entry(number: u64) -> LedgerEntry {
             failure: Some("timeout".into()),
             status: None,
             duration_us: 5,
+            used: None,
         }],
         dropped: vec!["seed".into()],
         cache: Some(CacheState::Bypass),
@@ -299,7 +300,8 @@ fn the_largest_call_has_room_in_a_record() {
                 target: long(),
                 failure: Some(long()),
                 status: Some(u16::MAX),
-                duration_us: u64::MAX
+                duration_us: u64::MAX,
+                used: None,
             };
             500
         ],
