@@ -17,6 +17,9 @@ use crate::error::GatewayError;
 /// The longest model name that is looked up; real ones have some 60 characters, fine-tunes and ARNs up to 200.
 const MAX_MODEL_NAME: usize = 512;
 
+/// The longest name of a session; identifiers have some 40 characters.
+const MAX_SESSION: usize = 256;
+
 /// What is asked of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
@@ -122,6 +125,8 @@ pub struct Wishes {
     pub tags: Tags,
     /// `x-tidegate-strict`: refuse rather than drop.
     pub strict: bool,
+    /// `x-tidegate-session`: keeps a conversation at one target.
+    pub session: Option<Text>,
 }
 
 /// Understands a request.
@@ -267,7 +272,14 @@ fn read_wishes(headers: &HeaderMap) -> Result<Wishes, GatewayError> {
             ));
         }
     };
-    Ok(Wishes { timeout, tags, strict })
+    let session = text("x-tidegate-session")?.map(str::trim).filter(|session| !session.is_empty());
+    if session.is_some_and(|session| session.len() > MAX_SESSION) {
+        return Err(GatewayError::bad_request(format!(
+            "The header `x-tidegate-session` must have {MAX_SESSION} bytes at most."
+        )));
+    }
+    let session = session.map(|session| Text::from(session.to_owned()));
+    Ok(Wishes { timeout, tags, strict, session })
 }
 
 /// The caller's headers that belong to the dialect: versions and beta features of the provider's API. Everything else

@@ -25,7 +25,7 @@ mod clock;
 pub mod directory;
 mod error;
 mod gateway;
-#[allow(dead_code, reason = "plan reads all of it with the next step")]
+#[allow(dead_code, reason = "read by the explanation, which comes next")]
 mod health;
 mod hold;
 pub mod jwt;

@@ -119,7 +119,6 @@ pub(crate) struct Target {
     pub(crate) model: Arc<str>,
     /// Input tokens that fit, where known.
     pub(crate) window: Option<u64>,
-    #[allow(dead_code, reason = "plan reads it with the next step")]
     /// What it can do, where known.
     pub(crate) capabilities: Option<Capabilities>,
     /// What it takes and refuses.

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidegate_catalog::Catalog;
-use tidegate_config::{Key, KeySource, Settings};
+use tidegate_config::{Key, KeySource, Model, Settings};
 
 use crate::clock::Clock;
 use crate::gateway::StoredCredential;
 use crate::jwt::JwtVerifier;
 use crate::keep::BodyKeeper;
+use crate::plan::{self, entries::Entry};
 use crate::provider::{Provider, ProviderError};
 
 /// The configuration in force, made ready.
@@ -25,6 +26,8 @@ pub(crate) struct Snapshot {
     providers: HashMap<Arc<str>, Arc<Provider>>,
     /// In the configuration's order, which decides between providers that serve the same bare name.
     in_order: Vec<Arc<Provider>>,
+    /// The entries of `models:`, in the order of the settings.
+    entries: Vec<Entry>,
 }
 
 impl Snapshot {
@@ -51,11 +54,18 @@ impl Snapshot {
             None => Arc::new(JwtVerifier::new(&settings.jwt)),
         };
         let keeper = Arc::new(BodyKeeper::new(&settings.ledger.bodies)?);
-        Ok(Self { settings, catalog, keeper, jwt, providers, in_order })
+        let entries = plan::entries::prepare(&settings, catalog, |name| providers.get(name));
+        Ok(Self { settings, catalog, keeper, jwt, providers, in_order, entries })
     }
 
     pub(crate) fn provider(&self, name: &str) -> Option<&Arc<Provider>> {
         self.providers.get(name)
+    }
+
+    /// An entry of `models:`, as it is configured and made ready.
+    pub(crate) fn entry(&self, name: &str) -> Option<(&Model, &Entry)> {
+        let (place, _, model) = self.settings.models.get_full(name)?;
+        Some((model, self.entries.get(place)?))
     }
 
     pub(crate) fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {

@@ -12,7 +12,7 @@ use crate::attempt::{Answered, Means, Won, attempt};
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
 use crate::hold::{hold, put_room, tell_crossed};
-use crate::plan::plan;
+use crate::plan::{nobody_left, plan};
 use crate::relay::AnswerBody;
 use crate::settle::Settlement;
 use crate::upstream::UpstreamClient;
@@ -72,8 +72,13 @@ pub async fn walk(
     // settlement is dropped, wherever that is.
     let mut settlement = Settlement::open(gateway, &snapshot, &call)?;
 
-    let mut plan = plan(&snapshot, &call).inspect_err(|error| settlement.refused(error.status))?;
+    let now = gateway.clock.now();
+    let mut plan = plan(&snapshot, &call, now).inspect_err(|error| settlement.refused(error.status))?;
     if plan.targets.is_empty() {
+        if let Some(error) = nobody_left(&plan, &call) {
+            settlement.refused(error.status);
+            return Err(error.into());
+        }
         settlement.withdraw();
         return Err(refuse_model(gateway, &call).into());
     }

@@ -1,4 +1,5 @@
-//! What a request makes use of, read from its body as it came. Asked only where some level denies a feature.
+//! What a request makes use of, read from its body as it came. Asked only where some level denies a feature, or some target
+//! lacks one.
 
 use tidegate_policy::{Feature, Features};
 use tidegate_wire::Dialect;
@@ -9,11 +10,21 @@ use crate::accept::Call;
 /// Content inside tool results inside turns; deeper nesting is no conversation.
 const MAX_DEPTH: usize = 6;
 
-/// The features that a call makes use of.
-pub(super) fn of_call(call: &Call) -> Features {
-    let mut features = Features::default();
+/// What a call makes use of.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Uses {
+    pub(crate) features: Features,
+    /// Images, sounds and documents in the conversation.
+    pub(crate) media: u64,
+    /// The bytes of the body that these take.
+    pub(crate) media_bytes: u64,
+}
+
+/// What a call makes use of.
+pub(crate) fn uses_of(call: &Call) -> Uses {
+    let mut uses = Uses::default();
     if call.stream {
-        features.insert(Feature::Streaming);
+        uses.features.insert(Feature::Streaming);
     }
     let document = &call.document;
     let has = |name: &str| document.get(name).is_some_and(is_something);
@@ -58,46 +69,55 @@ pub(super) fn of_call(call: &Call) -> Features {
         (Feature::Reasoning, is_reasoning),
     ] {
         if is_used {
-            features.insert(feature);
+            uses.features.insert(feature);
         }
     }
     for name in [conversation, "system", "systemInstruction", "system_instruction"] {
         if let Some(value) = document.get(name) {
-            add_media(value, &mut features, MAX_DEPTH);
+            add_media(value, &mut uses, MAX_DEPTH);
         }
     }
-    features
+    uses
 }
 
 /// Looks for media in turns, their content and the content of tool results, in the words of all dialects: a word of
 /// another dialect would not be understood by the target, but must not slip through either.
-fn add_media(value: Value<'_>, features: &mut Features, depth: usize) {
+fn add_media(value: Value<'_>, uses: &mut Uses, depth: usize) {
     let Some(depth) = depth.checked_sub(1) else { return };
     match value.kind() {
-        Kind::Array => value.elements().for_each(|element| add_media(element, features, depth)),
+        Kind::Array => value.elements().for_each(|element| add_media(element, uses, depth)),
         Kind::Object => {
             match value.get("type").and_then(Value::as_string).as_deref() {
-                Some("image_url" | "image" | "input_image") => features.insert(Feature::Images),
-                Some("input_audio" | "audio") => features.insert(Feature::Audio),
-                Some("file" | "document" | "input_file") => features.insert(Feature::Documents),
+                Some("image_url" | "image" | "input_image") => uses.add(Feature::Images, value),
+                Some("input_audio" | "audio") => uses.add(Feature::Audio, value),
+                Some("file" | "document" | "input_file") => uses.add(Feature::Documents, value),
                 _ => {}
             }
             for name in ["inlineData", "fileData", "inline_data", "file_data"] {
                 let Some(data) = value.get(name) else { continue };
                 let kind = data.get("mimeType").or_else(|| data.get("mime_type")).and_then(Value::as_string);
-                features.insert(match kind.as_deref().unwrap_or_default() {
+                let feature = match kind.as_deref().unwrap_or_default() {
                     kind if kind.starts_with("image/") => Feature::Images,
                     kind if kind.starts_with("audio/") => Feature::Audio,
                     _ => Feature::Documents,
-                });
+                };
+                uses.add(feature, data);
             }
             for name in ["content", "parts", "functionResponse"] {
                 if let Some(inner) = value.get(name) {
-                    add_media(inner, features, depth);
+                    add_media(inner, uses, depth);
                 }
             }
         }
         _ => {}
+    }
+}
+
+impl Uses {
+    fn add(&mut self, feature: Feature, value: Value<'_>) {
+        self.features.insert(feature);
+        self.media += 1;
+        self.media_bytes += u64::try_from(value.text().len()).unwrap_or(u64::MAX);
     }
 }
 

@@ -17,6 +17,7 @@ use tidegate_config::Auth;
 use tidegate_policy::Permissions;
 use tidegate_store::{EndUser, KeyHash, Scope};
 
+pub(crate) use features::{Uses, uses_of};
 pub use presented::{Presented, presented};
 pub use principal::Principal;
 pub use refusal::RefusalReason;
@@ -113,7 +114,7 @@ pub(crate) fn permit(gateway: &Gateway, call: &Call) -> Result<(), GatewayError>
         if permissions.denied_features.is_empty() {
             return Ok(());
         }
-        let features = *features.get_or_insert_with(|| features::of_call(call));
+        let features = *features.get_or_insert_with(|| uses_of(call).features);
         match permissions.denied_feature(features) {
             None => Ok(()),
             Some(feature) => {

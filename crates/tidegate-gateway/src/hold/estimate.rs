@@ -159,7 +159,7 @@ impl<'a> Estimate<'a> {
 const MILLION: u128 = 1_000_000;
 
 /// What the request says about the answer: tokens at most, and how many answers.
-fn asked_output(call: &Call) -> (Option<u64>, u64) {
+pub(crate) fn asked_output(call: &Call) -> (Option<u64>, u64) {
     let document = &call.document;
     let number = |value: Option<Value<'_>>| value.and_then(Value::as_u64);
     match call.dialect {

@@ -25,6 +25,7 @@ use crate::error::{GatewayError, Source};
 use crate::gateway::Gateway;
 use crate::plan::Plan;
 use crate::way::Refusal;
+pub(crate) use estimate::asked_output;
 use estimate::{Estimate, likely_tokens};
 
 /// Margins are in millionths.

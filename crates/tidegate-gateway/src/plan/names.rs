@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidegate_catalog::{Catalog, Mode, ModelFacts, PriceTier, Prices, Rate};
 use tidegate_config::{Discount, PriceOverride, Settings};
 
+use super::entries::Entry;
 use crate::clock::Clock;
 use crate::error::GatewayError;
 use crate::provider::{Provider, ProviderError};
@@ -17,7 +18,7 @@ const SUGGESTIONS: usize = 3;
 #[derive(Debug)]
 pub(crate) enum Meaning<'a> {
     /// An entry of `models:`.
-    Entry(&'a tidegate_config::Model),
+    Entry(&'a tidegate_config::Model, &'a Entry),
     /// These providers serve it, under this name.
     Direct(Vec<(Arc<Provider>, &'a str)>),
 }
@@ -39,13 +40,13 @@ pub struct ListedModel {
 
 /// Finds out what a name means.
 pub(crate) fn resolve<'a>(snapshot: &'a Snapshot, name: &'a str) -> Result<Meaning<'a>, GatewayError> {
-    if let Some(entry) = snapshot.settings.models.get(name) {
-        return Ok(Meaning::Entry(entry));
+    if let Some((model, entry)) = snapshot.entry(name) {
+        return Ok(Meaning::Entry(model, entry));
     }
     // Gemini's SDKs write `models/gemini-…`.
     let name = name.strip_prefix("models/").unwrap_or(name);
-    if let Some(entry) = snapshot.settings.models.get(name) {
-        return Ok(Meaning::Entry(entry));
+    if let Some((model, entry)) = snapshot.entry(name) {
+        return Ok(Meaning::Entry(model, entry));
     }
     if let Some((provider, model)) = name.split_once('/')
         && let Some(provider) = snapshot.provider(provider).filter(|_| !model.is_empty())
@@ -76,7 +77,7 @@ pub(crate) fn list(snapshot: &Snapshot) -> Vec<ListedModel> {
 /// The one model that a name means.
 pub(crate) fn find(snapshot: &Snapshot, name: &str) -> Result<ListedModel, GatewayError> {
     Ok(match resolve(snapshot, name)? {
-        Meaning::Entry(entry) => listed_entry(snapshot, entry),
+        Meaning::Entry(entry, _) => listed_entry(snapshot, entry),
         Meaning::Direct(serving) => {
             let mut models = serving.iter().map(|(provider, model)| listed_direct(snapshot, provider, model));
             let mut first = models.next().ok_or_else(|| unknown(snapshot, name))?;
