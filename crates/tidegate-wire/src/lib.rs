@@ -8,6 +8,7 @@
 )]
 
 pub mod carry;
+pub mod continuation;
 pub mod conversation;
 mod dialects;
 pub mod event;

@@ -191,6 +191,10 @@ pub trait StreamDecoder: Send {
 pub trait StreamEncoder: Send {
     /// Appends the frames that say this event; perhaps none yet. [`Event::End`] appends the dialect's terminal frames.
     fn encode(&mut self, event: &Event, out: &mut Vec<u8>);
+
+    /// Goes on with a stream that somebody else wrote and whose events were encoded here to no one: the number of the
+    /// next block on that wire, and of the one that is open. Only for wires that number their blocks.
+    fn go_on_at(&mut self, _next_block: u32, _open_block: Option<u32>) {}
 }
 
 impl Dialect {

@@ -56,6 +56,8 @@ struct OpenPart {
     /// What has come and is not written.
     waiting: Vec<Piece>,
     signature: Option<Signature>,
+    /// Somebody else wrote the signature already.
+    has_told_signature: bool,
     has_ended: bool,
 }
 
@@ -91,6 +93,14 @@ impl StreamEncoder for Encoder {
             | Event::PartEnd { .. }
             | Event::Finish { .. }
             | Event::Logprobs { .. } => {}
+        }
+    }
+
+    fn go_on_at(&mut self, next_block: u32, open_block: Option<u32>) {
+        self.next_index = next_block;
+        if let Some(part) = self.parts.first_mut() {
+            part.index = open_block;
+            part.has_told_signature = part.signature.is_some();
         }
     }
 }
@@ -143,6 +153,7 @@ impl Encoder {
             index: None,
             waiting: Vec::new(),
             signature: None,
+            has_told_signature: false,
             has_ended: false,
         };
         if let PartStart::Media(media) = start
@@ -304,7 +315,7 @@ impl OpenPart {
             self.begin(next_index, out);
         }
         let Some(index) = self.index else { return };
-        if matches!(self.start, PartStart::Reasoning) {
+        if matches!(self.start, PartStart::Reasoning) && !self.has_told_signature {
             let signature = wire_signature(self.signature.as_ref(), false);
             let delta = Delta::Signature { signature };
             write(out, "content_block_delta", &BlockDelta { kind: "content_block_delta", index, delta });
