@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{Evidence, Interval, against_difference, difference};
+use super::evidence::{Difference, Evidence, Interval};
 use super::metric::{Direction, Metric, Scale};
 use super::numbers::real;
 use super::sums::ArmSums;
@@ -45,13 +45,18 @@ pub fn interval(arm: &ArmSums, metric: Metric, alpha: f64) -> Interval {
     Evidence::of(metric, arm.of(metric)).interval(alpha).map(|mean| metric.typical(mean))
 }
 
+/// What may be said of an arm: the verdict of [`compare`] without its figures, which is cheap enough for every call.
+pub fn verdict(control: &ArmSums, arm: &ArmSums, metric: Metric, alpha: f64) -> Verdict {
+    judge(&difference(control, arm, metric), metric, alpha)
+}
+
 /// Compares an arm with the control.
 pub fn compare(control: &ArmSums, arm: &ArmSums, metric: Metric, alpha: f64) -> Comparison {
     compare_one_of(control, arm, metric, alpha, 1)
 }
 
-/// Compares each arm with the control in each metric: the comparisons of the first arm first. The probability that any
-/// verdict is ever wrong is `alpha` at most. Metrics of which nothing was seen in the control take no part.
+/// Compares each arm with the control in each metric: for each arm, its comparisons in the order of `metrics`. The
+/// probability that any verdict is ever wrong is `alpha` at most.
 pub fn compare_all(
     control: &ArmSums,
     arms: &[&ArmSums],
@@ -59,11 +64,10 @@ pub fn compare_all(
     alpha: f64,
 ) -> Vec<Vec<Comparison>> {
     let comparisons = (arms.len() * metrics.len()).max(1) as u64;
-    arms.iter()
-        .map(|arm| {
-            metrics.iter().map(|metric| compare_one_of(control, arm, *metric, alpha, comparisons)).collect()
-        })
-        .collect()
+    let of_arm = |arm: &&ArmSums| {
+        metrics.iter().map(|metric| compare_one_of(control, arm, *metric, alpha, comparisons)).collect()
+    };
+    arms.iter().map(of_arm).collect()
 }
 
 fn compare_one_of(
@@ -75,23 +79,26 @@ fn compare_one_of(
 ) -> Comparison {
     let comparisons = real(comparisons);
     let alpha = alpha / comparisons;
-    let control = Evidence::of(metric, control.of(metric));
-    let arm = Evidence::of(metric, arm.of(metric));
-    let against_none = against_difference(&control, &arm, 0.0);
-    let difference = difference(&control, &arm, alpha);
-    let is_decided = against_none >= -alpha.ln();
-    let is_higher = difference.estimate.is_some_and(|estimate| estimate > 0.0);
-    let verdict = match (is_decided, metric.direction(), is_higher) {
+    let difference = difference(control, arm, metric);
+    Comparison {
+        metric,
+        scale: metric.scale(),
+        verdict: judge(&difference, metric, alpha),
+        difference: difference.interval(alpha).map(|value| metric.told(value)),
+        p_value: (comparisons * (-difference.against(0.0)).exp()).min(1.0),
+    }
+}
+
+fn difference(control: &ArmSums, arm: &ArmSums, metric: Metric) -> Difference {
+    Difference::new(&Evidence::of(metric, control.of(metric)), &Evidence::of(metric, arm.of(metric)))
+}
+
+fn judge(difference: &Difference, metric: Metric, alpha: f64) -> Verdict {
+    let is_higher = difference.estimate().is_some_and(|estimate| estimate > 0.0);
+    match (difference.is_refuted(0.0, -alpha.ln()), metric.direction(), is_higher) {
         (false, ..) => Verdict::Undecided,
         (true, Direction::Neither, _) => Verdict::Different,
         (true, Direction::Higher, true) | (true, Direction::Lower, false) => Verdict::Better,
         (true, Direction::Higher, false) | (true, Direction::Lower, true) => Verdict::Worse,
-    };
-    Comparison {
-        metric,
-        scale: metric.scale(),
-        verdict,
-        difference: difference.map(|value| metric.told(value)),
-        p_value: (comparisons * (-against_none).exp()).min(1.0),
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{Evidence, Interval, against_difference, difference};
+use super::evidence::{Difference, Evidence, Interval};
 use super::metric::Metric;
 use super::numbers::real;
 use super::sums::ArmSums;
@@ -128,31 +128,29 @@ fn breach(control: &ArmSums, arm: &ArmSums, guarded: Guarded, margin: f64, alpha
     let metric = guarded.metric();
     let (control, arm) = (control.of(metric), arm.of(metric));
     let is_bill = guarded == Guarded::Bill;
-    // The bill is compared with the control's, raised by the margin: a difference above 0 is too much.
-    let (control_evidence, arm_evidence, most) = if is_bill {
-        (Evidence::plain(control, 1.0 + margin), Evidence::plain(arm, 1.0), 0.0)
-    } else {
-        (Evidence::of(metric, control), Evidence::of(metric, arm), metric.untold(margin))
+    let (control_evidence, arm_evidence, most) = match guarded {
+        // The bill is compared with the control's, raised by the margin: a difference above 0 is too much.
+        Guarded::Bill => (Evidence::plain(control, 1.0 + margin), Evidence::plain(arm, 1.0), 0.0),
+        Guarded::Errors => {
+            (Evidence::of_errors_at_once(control), Evidence::of_errors_at_once(arm), metric.untold(margin))
+        }
+        _ => (Evidence::of(metric, control), Evidence::of(metric, arm), metric.untold(margin)),
     };
-    let against = against_difference(&control_evidence, &arm_evidence, most);
-    if against < -alpha.ln() {
-        return None;
-    }
-    let found = difference(&control_evidence, &arm_evidence, alpha);
-    if found.estimate.is_none_or(|estimate| estimate <= most) {
+    let found = Difference::new(&control_evidence, &arm_evidence);
+    if found.estimate().is_none_or(|estimate| estimate <= most) || !found.is_refuted(most, -alpha.ln()) {
         return None;
     }
     let (control_mean, arm_mean) = (control.mean()?, arm.mean()?);
     let difference = if is_bill {
-        found.map(|above| margin + above / control_mean)
+        found.interval(alpha).map(|above| margin + above / control_mean)
     } else {
-        found.map(|value| metric.told(value))
+        found.interval(alpha).map(|value| metric.told(value))
     };
     Some(Breach {
         guarded,
         margin,
         difference,
-        p_value: (-against).exp().min(1.0),
+        p_value: (-found.against(most)).exp().min(1.0),
         control: control_mean,
         arm: arm_mean,
         control_calls: control.count(),

@@ -18,7 +18,7 @@ mod sums;
 pub use assignment::{assign, takes_part};
 pub use bandit::{BanditSettings, bandit_weights};
 pub use canary::{CanaryPhase, CanarySettings, CanaryState, Transition, TransitionReason};
-pub use compare::{Comparison, Verdict, compare, compare_all, interval};
+pub use compare::{Comparison, Verdict, compare, compare_all, interval, verdict};
 pub use evidence::Interval;
 pub use guard::{Breach, GuardSettings, GuardVerdict, Guarded, guard};
 pub use metric::{Direction, Metric, Scale};

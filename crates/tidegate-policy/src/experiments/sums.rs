@@ -20,6 +20,9 @@ use super::numbers::{real, stable_hash};
 /// How many clusters there are: enough to judge the spread between them within some 20 %, few enough to be stored.
 const CLUSTERS: usize = 64;
 
+/// With fewer clusters seen than this, nothing is known of how different units are: each counts as a single value then.
+const LEAST_CLUSTERS: u64 = 8;
+
 /// Which cluster a unit belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cluster(u8);
@@ -219,16 +222,31 @@ impl Sums {
         self.range
     }
 
-    /// How many calls of a unit say as much as one call of its own: 1 where calls of a unit are not alike, or are units
+    /// How many calls say as much as one that is a unit of its own: 1 where calls of a unit are not alike, or are units
     /// themselves.
     pub fn effect(&self) -> f64 {
-        if self.clusters.is_empty() || self.compared.deviations <= 0.0 || self.count < 2 {
+        if self.clusters.is_empty() || self.count == 0 {
             return 1.0;
         }
-        let between: f64 =
-            self.clusters.iter().map(|(count, sum)| (sum - real(*count) * self.compared.mean).powi(2)).sum();
-        let clusters = real(CLUSTERS as u64);
-        (between * clusters / (clusters - 1.0) / self.compared.deviations).max(1.0)
+        if !self.has_enough_clusters() {
+            return real(self.count) / real(self.clusters_seen().max(1));
+        }
+        if self.compared.deviations <= 0.0 {
+            return 1.0;
+        }
+        let from_mean = |(count, sum): &(u64, f64)| (sum - real(*count) * self.compared.mean).powi(2);
+        let between: f64 = self.clusters.iter().map(from_mean).sum();
+        let seen = real(self.clusters_seen());
+        (between * seen / (seen - 1.0) / self.compared.deviations).max(1.0)
+    }
+
+    /// Whether enough units were seen to judge how different they are; always, where calls are units.
+    pub(super) fn has_enough_clusters(&self) -> bool {
+        self.clusters.is_empty() || self.clusters_seen() >= LEAST_CLUSTERS
+    }
+
+    fn clusters_seen(&self) -> u64 {
+        self.clusters.iter().filter(|(count, _)| *count > 0).count() as u64
     }
 
     pub(super) fn compared_mean(&self) -> f64 {
