@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::metric::Metric;
+use super::metric::{Metric, Scale};
 use super::numbers::{real, stable_hash};
 
 /// How many clusters there are: enough to judge the spread between them within some 20 %, few enough to be stored.
@@ -157,6 +157,7 @@ impl Sums {
         let Some(compared) = metric.to_scale(value) else {
             return;
         };
+        let value = if metric.scale() == Scale::Points { compared } else { value };
         let before = real(self.count);
         // Half a value at the middle of the scale: something must be expected of the first.
         let expected = (0.5 + self.compared.mean * before) / (1.0 + before);

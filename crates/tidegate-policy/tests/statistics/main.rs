@@ -4,7 +4,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod adaptive;
 mod guards;
 mod report;
+mod sums;
 mod traffic;
 mod verdicts;
