@@ -7,6 +7,8 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use tidegate_gateway::report::{TargetReport, TargetState};
+
 use crate::app::Worker;
 
 /// How often samples are folded into their histograms. Without it they would pile up until somebody asks for them.
@@ -114,5 +116,47 @@ pub(crate) async fn render(State(worker): State<Worker>) -> Response {
     ] {
         text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
     }
+    write_targets(&mut text, &worker.gateway.targets());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+/// A figure of a target, where it is known.
+type Figure = fn(&TargetReport) -> Option<f64>;
+
+/// How every target is doing, as of now.
+fn write_targets(text: &mut String, targets: &[TargetReport]) {
+    let figures: [(&str, &str, Figure); 6] = [
+        ("tidegate_target_up", "Whether the target is asked: 1, or 0 while it is left alone", |target| {
+            Some(if target.state == TargetState::Closed { 1.0 } else { 0.0 })
+        }),
+        ("tidegate_target_calls_in_flight", "Calls in flight at the target", |target| {
+            Some(f64::from(target.in_flight))
+        }),
+        ("tidegate_target_error_ratio", "The share of the target's latest calls that failed", |target| {
+            Some(target.error_rate)
+        }),
+        ("tidegate_target_tokens_per_second", "Tokens a second, once the target speaks", |target| {
+            target.tokens_per_second
+        }),
+        ("tidegate_target_first_token_seconds", "The time to the target's first token by now", |target| {
+            target.time_to_first_token_ms.map(|time| time / 1_000.0)
+        }),
+        ("tidegate_target_first_token_p95_seconds", "Within it 95 of 100 streams begin", |target| {
+            target.p95_time_to_first_token_ms.map(|time| time / 1_000.0)
+        }),
+    ];
+    for (name, help, figure) in figures {
+        text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n"));
+        for target in targets {
+            if let Some(value) = figure(target) {
+                let (provider, model) = (label(&target.provider), label(&target.upstream_model));
+                text.push_str(&format!("{name}{{provider=\"{provider}\",model=\"{model}\"}} {value}\n"));
+            }
+        }
+    }
+}
+
+/// A label's value, with what Prometheus wants escaped.
+fn label(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

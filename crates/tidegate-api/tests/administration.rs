@@ -78,7 +78,8 @@ impl Admin {
             | "list_calls"
             | "list_audit"
             | "verify_audit"
-            | "list_credentials" => (String::new(), Value::Null),
+            | "list_credentials"
+            | "list_targets" => (String::new(), Value::Null),
             "create_organization" | "create_team" | "create_key" => (String::new(), json!({"name": unique})),
             "get_organization" => ("org_default".into(), Value::Null),
             "update_organization" => ("org_default".into(), limits),

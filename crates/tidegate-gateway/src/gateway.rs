@@ -18,6 +18,7 @@ use crate::jwt::JwtVerifier;
 use crate::keep::SpokenCall;
 use crate::plan::names;
 use crate::provider::ProviderError;
+use crate::report::{self, TargetReport};
 use crate::series::GatewaySeries;
 use crate::snapshot::Snapshot;
 
@@ -158,6 +159,11 @@ impl Gateway {
     pub fn model_for(&self, principal: &Principal, name: &str) -> Result<names::ListedModel, GatewayError> {
         let model = self.model(name)?;
         if is_open_to(principal, &model) { Ok(model) } else { Err(GatewayError::no_such_model(name, &[])) }
+    }
+
+    /// How every target is doing.
+    pub fn targets(&self) -> Vec<TargetReport> {
+        report::of_all(&self.snapshot.load(), self.clock)
     }
 
     /// The largest request body accepted, in bytes.

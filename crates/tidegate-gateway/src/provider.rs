@@ -267,6 +267,11 @@ impl Provider {
         Arc::clone(targets.entry(model.into()).or_insert(target))
     }
 
+    /// All targets that were asked for or are configured.
+    pub(crate) fn known_targets(&self) -> Vec<Arc<Target>> {
+        self.targets.read().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+    }
+
     /// Whether any key can be used, and if not, when.
     pub(crate) fn key_readiness(&self, now: Moment) -> Readiness {
         let mut cooling: Option<Moment> = None;

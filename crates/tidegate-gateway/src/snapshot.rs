@@ -68,6 +68,11 @@ impl Snapshot {
         Some((model, self.entries.get(place)?))
     }
 
+    /// All entries of `models:`.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Model, &Entry)> {
+        self.settings.models.values().zip(&self.entries)
+    }
+
     pub(crate) fn providers(&self) -> impl Iterator<Item = &Arc<Provider>> {
         self.in_order.iter()
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -11,7 +12,7 @@ use http::{HeaderValue, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tidegate_gateway::GatewayError;
+use tidegate_gateway::{Gateway, GatewayError};
 use tidegate_store::{Access, Actor, AuditWriter, Store};
 
 use super::caller::Administrator;
@@ -30,6 +31,7 @@ pub struct Administration {
 
 /// One administrative request, let in.
 pub(crate) struct Context {
+    pub(crate) gateway: Arc<Gateway>,
     pub(crate) administration: Administration,
     pub(crate) caller: Administrator,
     pub(crate) parameters: Parameters,

@@ -1,6 +1,8 @@
 //! The way of an administrative request: who asks, may it, read the body, do it. What is refused for want of permission
 //! is written into the audit log.
 
+use std::sync::Arc;
+
 use axum::extract::{RawPathParams, Request, State};
 use axum::response::Response;
 use http::HeaderValue;
@@ -9,7 +11,7 @@ use tidegate_gateway::{GatewayError, Refusal};
 use tidegate_store::{Actor, CallId, RefusedAct};
 use tidegate_wire::Dialect;
 
-use super::caller::{self, Administrator};
+use super::caller;
 use super::context::{Administration, Context, Parameters, Query, Reply};
 use super::openapi::openapi;
 use super::routes::AdminRoute;
@@ -57,20 +59,20 @@ async fn serve(
     let query = Query::read(head.uri.query().unwrap_or_default(), route.query)?;
     let body = body::read(&head.headers, body, MAX_BODY).await?;
     let actor = caller.actor.clone();
-    let done = perform(administration, caller, parameters, query, body, route).await;
+    let context = Context {
+        gateway: Arc::clone(&worker.gateway),
+        administration: administration.clone(),
+        caller,
+        parameters,
+        query,
+        body,
+    };
+    let done = perform(context, route).await;
     done.inspect_err(|error| write_down(administration, &actor, route, &path, error))
 }
 
 /// In a task of its own: a caller that hangs up does not leave behind a change that is half made.
-async fn perform(
-    administration: &Administration,
-    caller: Administrator,
-    parameters: Parameters,
-    query: Query,
-    body: bytes::Bytes,
-    route: &'static AdminRoute,
-) -> Result<Reply, GatewayError> {
-    let context = Context { administration: administration.clone(), caller, parameters, query, body };
+async fn perform(context: Context, route: &'static AdminRoute) -> Result<Reply, GatewayError> {
     let done = tokio::spawn((route.handler)(context)).await;
     done.unwrap_or_else(|error| {
         tracing::error!(%error, route = ?route, "an administrative request broke off");

@@ -16,6 +16,7 @@ mod organizations;
 mod refusal;
 mod requests;
 pub mod routes;
+mod targets;
 mod teams;
 mod usage;
 mod views;

@@ -51,6 +51,7 @@ fn area_in_words(area: Area) -> &'static str {
         Area::Credentials => "the providers' credentials",
         Area::Usage => "usage and calls",
         Area::Audit => "the audit log",
+        Area::Routing => "targets and routing",
     }
 }
 

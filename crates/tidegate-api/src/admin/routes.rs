@@ -17,7 +17,7 @@ use super::views::{
     AuditLineView, CredentialView, KeyView, KeyWithSecret, List, OrganizationView, SubjectView, TeamView,
     VerificationView,
 };
-use super::{audit, calls, credentials, keys, limits, organizations, teams, usage};
+use super::{audit, calls, credentials, keys, limits, organizations, targets, teams, usage};
 
 /// One endpoint of the administration.
 pub struct AdminRoute {
@@ -198,6 +198,9 @@ table! {
         answers(200, Some(of::<List<calls::CallView>>));
     GET "/admin/v1/calls/{id}" "get_call" "Shows a call, by the x-request-id that its caller got" Usage calls::get,
         answers(200, Some(of::<calls::CallView>));
+
+    GET "/admin/v1/targets" "list_targets" "Shows how every target is doing" Routing targets::list,
+        answers(200, Some(of::<targets::TargetList>));
 
     GET "/admin/v1/audit" "list_audit" "Lists the audit log, the newest lines first" Audit audit::list,
         query(&[

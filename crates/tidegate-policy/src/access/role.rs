@@ -32,6 +32,8 @@ pub enum Area {
     Usage,
     /// The audit log.
     Audit,
+    /// How targets are doing, and which of them a call would go to.
+    Routing,
 }
 
 impl Role {
