@@ -172,6 +172,11 @@ impl Course {
         if self.attempts >= MOST_ATTEMPTS || now >= self.settings.deadline {
             return Step::GiveUp { cooling_until: None };
         }
+        // A breaker that has opened says enough: with somebody else ready nobody waits for this one.
+        let is_given_up = matches!(readiness(self.current), Readiness::Out { .. })
+            && self.candidates.iter().enumerate().any(|(index, other)| {
+                other.tries == 0 && !other.is_ruled_out && readiness(index) == Readiness::Ready
+            });
         let Some(state) = self.candidates.get_mut(self.current) else {
             return Step::GiveUp { cooling_until: None };
         };
@@ -183,7 +188,7 @@ impl Course {
             _ => None,
         };
         if let Some(after) = wait.filter(|&after| {
-            has_tries_left && failure.is_retry_allowed && now + after < self.settings.deadline
+            has_tries_left && !is_given_up && failure.is_retry_allowed && now + after < self.settings.deadline
         }) {
             state.has_retried = true;
             let is_fresh = rule.same_target == SameTarget::OnceFresh;
@@ -346,6 +351,26 @@ mod tests {
         course.begin(Moment::ZERO, |_| Readiness::Ready);
         assert_eq!(fail(&mut course, FailureKind::ContextLength), attempt(3, 0, false, false));
         assert_eq!(fail(&mut course, FailureKind::ContextLength), GIVE_UP);
+    }
+
+    #[test]
+    fn a_target_whose_breaker_has_opened_is_not_retried_while_another_is_ready() {
+        let facts = FailureFacts {
+            kind: FailureKind::Overloaded,
+            retry_after: None,
+            was_sent_again: false,
+            is_other_key_ready: false,
+            is_retry_allowed: true,
+        };
+        let out = Readiness::Out { probe_at: Moment::from_secs(1) };
+        for (other, expected) in
+            [(Readiness::Ready, attempt(1, 0, false, false)), (out, attempt(0, 100, false, true))]
+        {
+            let mut course = course(&[None, None], 2);
+            course.begin(Moment::ZERO, |_| Readiness::Ready);
+            let readiness = |index| if index == 0 { out } else { other };
+            assert_eq!(course.after_failure(facts, Moment::ZERO, 0.5, readiness), expected);
+        }
     }
 
     #[test]

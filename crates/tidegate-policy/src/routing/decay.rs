@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use crate::Moment;
 
+/// A peak is forgotten in this time and as long again as it was: a slow moment is avoided for about as long as such moments
+/// last, and the longer the more it would cost to be wrong.
+const PEAK_MEMORY: Duration = Duration::from_secs(10);
+
 /// How much of what was known `elapsed` ago still counts, when a share of 1/e is left after `memory`.
 pub(super) fn left_after(elapsed: Duration, memory: Duration) -> f64 {
     (-elapsed.as_secs_f64() / memory.as_secs_f64()).exp()
@@ -28,18 +32,21 @@ impl Peak {
 
     /// Its value by now. Without new samples it comes down to `usual`, never below: a target that nobody asks becomes
     /// what it usually is, and not, as with averages that decay to nothing, better than all others.
-    pub(super) fn at(&self, now: Moment, memory: Duration, usual: f64) -> f64 {
+    pub(super) fn at(&self, now: Moment, usual: f64) -> f64 {
         if self.value <= usual {
             return self.value;
         }
-        usual + (self.value - usual) * left_after(now.saturating_sub(self.noted_at), memory)
+        usual + (self.value - usual) * self.left(now)
     }
 
-    pub(super) fn note(&mut self, sample: f64, now: Moment, memory: Duration, usual: f64) {
-        let present = self.at(now, memory, usual);
-        let left = left_after(now.saturating_sub(self.noted_at), memory);
-        self.value = if sample >= present { sample } else { sample + (present - sample) * left };
+    pub(super) fn note(&mut self, sample: f64, now: Moment, usual: f64) {
+        let present = self.at(now, usual);
+        self.value = if sample >= present { sample } else { sample + (present - sample) * self.left(now) };
         self.noted_at = now;
+    }
+
+    fn left(&self, now: Moment) -> f64 {
+        left_after(now.saturating_sub(self.noted_at), PEAK_MEMORY + seconds(self.value))
     }
 
     pub(super) fn noted_at(&self) -> Moment {
@@ -91,21 +98,21 @@ mod tests {
     #[test]
     fn a_peak_rises_at_once_and_comes_down_to_what_is_usual() {
         let mut peak = Peak::new(0.5, at(0));
-        peak.note(8.0, at(1), MEMORY, 0.5);
-        assert!((peak.at(at(1), MEMORY, 0.5) - 8.0).abs() < 1e-9);
-        let after_ten = peak.at(at(11), MEMORY, 0.5);
-        assert!((3.0..3.5).contains(&after_ten), "{after_ten}");
-        let later = peak.at(at(300), MEMORY, 0.5);
+        peak.note(8.0, at(1), 0.5);
+        assert!((peak.at(at(1), 0.5) - 8.0).abs() < 1e-9);
+        let after_eighteen = peak.at(at(19), 0.5);
+        assert!((3.0..3.5).contains(&after_eighteen), "{after_eighteen}");
+        let later = peak.at(at(300), 0.5);
         assert!((0.5..0.51).contains(&later), "{later}");
     }
 
     #[test]
     fn one_good_sample_after_a_long_silence_is_believed_even_below_what_was_usual() {
         let mut peak = Peak::new(20.0, at(0));
-        peak.note(0.4, at(60), MEMORY, 20.0);
-        let present = peak.at(at(60), MEMORY, 20.0);
+        peak.note(0.4, at(180), 20.0);
+        let present = peak.at(at(180), 20.0);
         assert!(present < 0.5, "{present}");
-        assert!(peak.at(at(600), MEMORY, 20.0) < 0.5, "it does not rise by itself");
+        assert!(peak.at(at(600), 20.0) < 0.5, "it does not rise by itself");
     }
 
     #[test]

@@ -6,10 +6,6 @@ use super::decay::{Peak, Ratio, seconds};
 use super::sketch::Sketch;
 use crate::Moment;
 
-/// A peak of the time to first token is forgotten in this time: a slow moment is avoided for about as long as such moments
-/// last.
-const PEAK_MEMORY: Duration = Duration::from_secs(10);
-
 /// Outcomes count for about this long. Longer than the breaker's window: what fails every tenth call is avoided although no
 /// breaker opens.
 const OUTCOME_MEMORY: Duration = Duration::from_secs(30);
@@ -29,6 +25,10 @@ const FIRST_WARMTH: f64 = 0.2;
 
 /// Fewer tokens than this say little about a rate: most of the time was not spent on them.
 const LEAST_TOKENS_FOR_RATE: u64 = 8;
+
+/// Of so many calls that wait for their first token it is known since when. Further ones are younger than these were when
+/// they came.
+const WAITING_KNOWN: usize = 8;
 
 /// What kind of answer a call awaits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,10 +53,8 @@ pub struct Asked {
 pub struct Figures {
     warming_since: Option<Moment>,
     in_flight: u32,
-    /// Streams that have said nothing yet, and the sum of the seconds at which they were asked for: together they give how
-    /// long they have been waiting on average, without a list of them.
-    waiting: u32,
-    waiting_since: f64,
+    /// When the streams were asked for that have said nothing yet: the oldest few of them.
+    waiting: [Option<Moment>; WAITING_KNOWN],
     calls: u64,
     first_token: Option<Peak>,
     first_tokens: Sketch,
@@ -69,8 +67,8 @@ pub struct Figures {
 /// What is known of a target at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measured {
-    /// The time to its first token: rises with one slow call, comes down as time goes by, and is at least as long as calls
-    /// have been waiting for it by now.
+    /// The time to its first token: rises with one slow call, comes down as time goes by, and is at least as long as the
+    /// oldest call has been waiting for it by now.
     pub first_token: Option<Duration>,
     /// How old the newest sample of it is.
     pub sampled_ago: Option<Duration>,
@@ -82,6 +80,10 @@ pub struct Measured {
     pub in_flight: u32,
     /// 95 of 100 streams begin within this time; `None` with too few to tell.
     pub p95_first_token: Option<Duration>,
+    /// From then on a first token is late, and a second target may be asked: its 95th percentile, but no more than a few
+    /// times its median. A target that has been slow for a minute has a high percentile, and that is no reason to be more
+    /// patient with it.
+    pub late_after: Option<Duration>,
     /// 95 of 100 whole answers are there within this time; `None` with too few to tell.
     pub p95_whole: Option<Duration>,
     /// Calls that it was ever asked for.
@@ -99,6 +101,7 @@ impl Measured {
         failure_rate: 0.0,
         in_flight: 0,
         p95_first_token: None,
+        late_after: None,
         p95_whole: None,
         calls: 0,
         warmth: 1.0,
@@ -112,8 +115,7 @@ impl Figures {
         Self {
             warming_since: Some(now),
             in_flight: 0,
-            waiting: 0,
-            waiting_since: 0.0,
+            waiting: [None; WAITING_KNOWN],
             calls: 0,
             first_token: None,
             first_tokens: Sketch::new(),
@@ -128,9 +130,10 @@ impl Figures {
     pub fn begin(&mut self, now: Moment, answering: Answering) -> Asked {
         self.calls = self.calls.saturating_add(1);
         self.in_flight = self.in_flight.saturating_add(1);
-        if answering == Answering::Streamed {
-            self.waiting = self.waiting.saturating_add(1);
-            self.waiting_since += now.as_secs_f64();
+        if answering == Answering::Streamed
+            && let Some(place) = self.waiting.iter_mut().find(|place| place.is_none())
+        {
+            *place = Some(now);
         }
         Asked { at: now, answering, first_token_at: None }
     }
@@ -193,19 +196,17 @@ impl Figures {
     /// What is known by now.
     pub fn measured(&self, now: Moment) -> Measured {
         let usual = self.usual();
-        let waiting = if self.waiting == 0 {
-            0.0
-        } else {
-            (now.as_secs_f64() - self.waiting_since / f64::from(self.waiting)).max(0.0)
-        };
+        let oldest = self.waiting.iter().flatten().min();
+        let waiting = oldest.map_or(0.0, |&since| now.saturating_sub(since).as_secs_f64());
         let peak = self.first_token.as_ref();
         Measured {
-            first_token: peak.map(|peak| seconds(peak.at(now, PEAK_MEMORY, usual).max(waiting))),
+            first_token: peak.map(|peak| seconds(peak.at(now, usual).max(waiting))),
             sampled_ago: peak.map(|peak| now.saturating_sub(peak.noted_at())),
             tokens_per_second: self.streamed_rate.value().or_else(|| self.whole_rate.value()),
             failure_rate: self.failures.at(now, OUTCOME_MEMORY, PRESUMED_CALLS),
             in_flight: self.in_flight,
             p95_first_token: self.first_tokens.p95(),
+            late_after: self.first_tokens.late_after(),
             p95_whole: self.wholes.p95(),
             calls: self.calls,
             warmth: self.warmth(now),
@@ -226,7 +227,7 @@ impl Figures {
         self.first_tokens.note(sample, now);
         let usual = self.usual();
         match &mut self.first_token {
-            Some(peak) => peak.note(sample, now, PEAK_MEMORY, usual),
+            Some(peak) => peak.note(sample, now, usual),
             None => self.first_token = Some(Peak::new(sample, now)),
         }
     }
@@ -239,9 +240,9 @@ impl Figures {
         if asked.first_token_at.is_none()
             && asked.answering == Answering::Streamed
             && let Some(peak) = &mut self.first_token
-            && waited > peak.at(now, PEAK_MEMORY, usual)
+            && waited > peak.at(now, usual)
         {
-            peak.note(waited, now, PEAK_MEMORY, usual);
+            peak.note(waited, now, usual);
         }
     }
 
@@ -254,12 +255,10 @@ impl Figures {
     }
 
     fn no_longer_waiting(&mut self, asked: &Asked) {
-        if asked.answering == Answering::Whole {
-            return;
+        if asked.answering == Answering::Streamed
+            && let Some(place) = self.waiting.iter_mut().find(|place| **place == Some(asked.at))
+        {
+            *place = None;
         }
-        self.waiting = self.waiting.saturating_sub(1);
-        // Set to nothing when nobody waits, so that rounding does not add up over the years.
-        self.waiting_since =
-            if self.waiting == 0 { 0.0 } else { self.waiting_since - asked.at.as_secs_f64() };
     }
 }

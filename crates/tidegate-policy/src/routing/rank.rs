@@ -80,9 +80,12 @@ const STALE_AFTER: Duration = Duration::from_secs(30);
 /// … this share of calls tries again: too few to be seen in a 99th percentile, enough to notice a recovery.
 const TRIALS: f64 = 0.002;
 
-/// A session leaves its target when that is so many times slower to begin than the quickest: no prompt cache saves as
-/// much.
-const PATIENCE: f64 = 8.0;
+/// The cheapest, and the one that a session belongs to, is passed over when it is so many times slower to begin than the
+/// quickest: no price and no prompt cache is worth that, and calls that pile up make it slower still.
+const PATIENCE: f64 = 5.0;
+
+/// Who begins within so many times the time of the quickest is not late.
+const NOT_LATE: f64 = 3.0;
 
 /// How sharply a mix prefers the better: a target twice as bad gets an eighth of the calls.
 const SHARPNESS: f64 = 3.0;
@@ -143,8 +146,14 @@ const SHORTEST_TIME: Duration = Duration::from_millis(1);
 
 /// A target that fails answers quickly and is never busy: without this, whoever fails would get all calls.
 fn failing(choice: &Choice) -> f64 {
-    let works = (1.0 - choice.measured.failure_rate).clamp(0.05, 1.0);
-    1.0 / (works * works)
+    let works = (1.0 - choice.measured.failure_rate).clamp(0.2, 1.0);
+    1.0 / ((works * works) * (works * works))
+}
+
+/// How many times slower to begin a target is than any is that one would ask. One that takes calls and says nothing shows
+/// neither in its rate nor, for a while, in its calls in flight.
+fn late(choice: &Choice, quickest: f64) -> f64 {
+    time_to_first_token(choice).map_or(1.0, |time| (time / (NOT_LATE * quickest)).max(1.0))
 }
 
 fn tiers(
@@ -204,18 +213,28 @@ fn keys(strategy: Strategy, choices: &[Choice], random: &mut impl FnMut() -> f64
         Strategy::Order => (0..choices.len()).map(number).collect(),
         Strategy::Weighted => choices.iter().map(|choice| race(random(), weight(choice))).collect(),
         Strategy::Latency => choices.iter().map(|choice| waiting(choice) * load(choice)).collect(),
-        Strategy::LeastBusy => choices.iter().map(|choice| failing(choice) * load(choice)).collect(),
+        Strategy::LeastBusy => {
+            choices.iter().map(|choice| failing(choice) * late(choice, quickest) * load(choice)).collect()
+        }
         Strategy::Throughput => {
             let fastest = choices.iter().filter_map(|choice| choice.measured.tokens_per_second);
             let fastest = fastest.fold(f64::MIN_POSITIVE, f64::max);
             let slowness = |choice: &Choice| {
                 let rate = choice.measured.tokens_per_second.unwrap_or(fastest).max(f64::MIN_POSITIVE);
                 // Its rate already shows how busy a target is, only late: so load counts, but less than the rate.
-                fastest / rate * load(choice).sqrt() * failing(choice)
+                fastest / rate * load(choice).sqrt() * failing(choice) * late(choice, quickest)
             };
             choices.iter().map(slowness).collect()
         }
-        Strategy::Cost => by_price(choices, |choice| waiting(choice) * load(choice), random),
+        Strategy::Cost => {
+            let mut places = by_price(choices, |choice| waiting(choice) * load(choice), random);
+            for (place, choice) in places.iter_mut().zip(choices) {
+                if waiting(choice) > PATIENCE * quickest {
+                    *place += IMPATIENT;
+                }
+            }
+            places
+        }
         Strategy::Sticky => choices
             .iter()
             .map(|choice| {

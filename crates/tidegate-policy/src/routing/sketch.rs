@@ -23,6 +23,9 @@ const HALVED_AT: f32 = 512.0;
 /// With fewer samples a 95th percentile would be the largest of a handful.
 const LEAST_FOR_P95: f32 = 20.0;
 
+/// What takes longer than so many times the median is not usual, even if it is one call in twenty for a while.
+const MOST_USUAL: f64 = 4.0;
+
 /// A histogram with logarithmic buckets.
 #[derive(Debug, Clone)]
 pub(super) struct Sketch {
@@ -31,11 +34,19 @@ pub(super) struct Sketch {
     halved_at: Moment,
     median: Option<f64>,
     p95: Option<Duration>,
+    late_after: Option<Duration>,
 }
 
 impl Sketch {
     pub(super) fn new() -> Self {
-        Self { counts: [0.0; BUCKETS], total: 0.0, halved_at: Moment::ZERO, median: None, p95: None }
+        Self {
+            counts: [0.0; BUCKETS],
+            total: 0.0,
+            halved_at: Moment::ZERO,
+            median: None,
+            p95: None,
+            late_after: None,
+        }
     }
 
     pub(super) fn note(&mut self, sample: f64, now: Moment) {
@@ -47,6 +58,8 @@ impl Sketch {
         // Read far more often than written, ten times a call: so the work is done here.
         self.median = self.quantile(0.5);
         self.p95 = if self.total < LEAST_FOR_P95 { None } else { self.quantile(0.95).map(seconds) };
+        self.late_after =
+            self.p95.zip(self.median).map(|(p95, median)| p95.min(seconds(MOST_USUAL * median)));
     }
 
     /// Half of all samples are at most this many seconds.
@@ -57,6 +70,11 @@ impl Sketch {
     /// 95 of 100 samples are at most this; `None` with too few to tell.
     pub(super) fn p95(&self) -> Option<Duration> {
         self.p95
+    }
+
+    /// The 95th percentile, as far as it is near enough to the median to be usual.
+    pub(super) fn late_after(&self) -> Option<Duration> {
+        self.late_after
     }
 
     fn forget(&mut self, now: Moment) {
