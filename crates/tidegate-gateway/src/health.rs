@@ -218,10 +218,10 @@ impl TargetHealth {
         self.out_until.clear();
         self.has_answered.store(true, Ordering::Relaxed);
         let mut state = self.state();
-        if was_out || state.breaker.state(now) != BreakerState::Closed {
+        let began = asked.as_ref().map_or(now, |asked| asked.at());
+        if state.breaker.succeed(began, now) || was_out {
             state.figures.recovered(now);
         }
-        state.breaker.succeed(now);
         if let Some(asked) = asked {
             state.figures.first_token(asked, now);
         }
@@ -249,7 +249,7 @@ impl TargetHealth {
     /// It failed in the middle of an answer, after its attempt had succeeded so far.
     pub(crate) fn fail(&self, kind: FailureKind, now: Moment) {
         self.last_failure.note(kind, now);
-        self.state().breaker.fail(now);
+        self.state().breaker.fail(now, now);
     }
 
     pub(crate) fn put_out(&self, kind: FailureKind, now: Moment) {
@@ -292,7 +292,7 @@ impl Asking {
         self.is_open = false;
         self.health.last_failure.note(kind, now);
         let mut state = self.health.state();
-        state.breaker.fail(now);
+        state.breaker.fail(self.asked.as_ref().map_or(now, Asked::at), now);
         if let Some(asked) = self.asked.take() {
             state.figures.failed(asked, now);
         }

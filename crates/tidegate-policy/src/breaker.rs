@@ -74,6 +74,8 @@ pub struct Breaker {
     outcomes: VecDeque<(Moment, bool)>,
     failures_in_window: usize,
     run: u32,
+    /// When the first failure of the run was seen.
+    run_since: Moment,
     open: Option<Opened>,
     /// When it last closed, and how long it had been open at a time.
     closed: Option<(Moment, Duration)>,
@@ -81,6 +83,7 @@ pub struct Breaker {
 
 #[derive(Debug, Clone, Copy)]
 struct Opened {
+    since: Moment,
     until: Moment,
     lasted: Duration,
     probes_in_flight: u32,
@@ -90,7 +93,15 @@ struct Opened {
 impl Breaker {
     /// A closed breaker.
     pub fn new(settings: BreakerSettings) -> Self {
-        Self { settings, outcomes: VecDeque::new(), failures_in_window: 0, run: 0, open: None, closed: None }
+        Self {
+            settings,
+            outcomes: VecDeque::new(),
+            failures_in_window: 0,
+            run: 0,
+            run_since: Moment::ZERO,
+            open: None,
+            closed: None,
+        }
     }
 
     /// Its state at this moment.
@@ -125,11 +136,17 @@ impl Breaker {
         }
     }
 
-    /// The target answered. True when that ends an outage: its slow start begins
+    /// The target answered a call that began then. True when that ends an outage: its slow start begins
     /// ([`crate::routing::Figures::recovered`]).
-    pub fn succeed(&mut self, now: Moment) -> bool {
-        // A call that began before it opened says nothing about the time since.
-        if self.open.is_some_and(|open| now < open.until && open.probes_in_flight == 0) {
+    pub fn succeed(&mut self, began: Moment, now: Moment) -> bool {
+        if self.open.is_some_and(|open| began < open.since) {
+            return false;
+        }
+        if self.open.is_none() && began < self.run_since {
+            // What began before the failures does not end their run, or the answers of an hour ago would keep a target in
+            // play that has just died. It still speaks for it: quick failures overtake slow answers all the time.
+            self.run = self.run.saturating_sub(1);
+            self.note(now, false);
             return false;
         }
         self.run = 0;
@@ -144,13 +161,16 @@ impl Breaker {
         was_open.is_some()
     }
 
-    /// The target failed, in a way that counts.
-    pub fn fail(&mut self, now: Moment) {
+    /// The target failed a call that began then, in a way that counts.
+    pub fn fail(&mut self, began: Moment, now: Moment) {
+        if self.run == 0 {
+            self.run_since = now;
+        }
         self.run = self.run.saturating_add(1);
         self.note(now, true);
         match self.open {
             // Calls that began before the breaker opened still come back; they say nothing new.
-            Some(open) if open.probes_in_flight == 0 => {}
+            Some(open) if began < open.since => {}
             Some(open) if now < open.until => self.abandon(),
             Some(open) => {
                 let took = now.saturating_sub(open.probed_at).min(LONGEST_AFTER_SLOW_PROBE);
@@ -193,7 +213,7 @@ impl Breaker {
     }
 
     fn open_for(&mut self, lasted: Duration, until: Moment, now: Moment) {
-        self.open = Some(Opened { until, lasted, probes_in_flight: 0, probed_at: now });
+        self.open = Some(Opened { since: now, until, lasted, probes_in_flight: 0, probed_at: now });
     }
 
     fn note(&mut self, now: Moment, failed: bool) {
@@ -227,7 +247,7 @@ mod tests {
         let mut breaker = Breaker::new(BreakerSettings::default());
         for _ in 0..5 {
             assert!(breaker.is_ready(at(0)));
-            breaker.fail(at(0));
+            breaker.fail(at(0), at(0));
         }
         breaker
     }
@@ -240,9 +260,9 @@ mod tests {
         assert!(breaker.is_ready(at(1000)));
         breaker.begin(at(1000));
         assert!(!breaker.is_ready(at(1001)), "one probe at a time");
-        breaker.succeed(at(1100));
+        breaker.succeed(at(1100), at(1100));
         assert_eq!(breaker.state(at(1100)), BreakerState::Closed);
-        breaker.fail(at(1200));
+        breaker.fail(at(1200), at(1200));
         assert_eq!(breaker.state(at(1200)), BreakerState::Closed, "the past is forgotten");
     }
 
@@ -252,7 +272,7 @@ mod tests {
         let mut now = at(1000);
         for expected in [2000, 3000, 3000] {
             breaker.begin(now);
-            breaker.fail(now);
+            breaker.fail(now, now);
             assert_eq!(breaker.state(now), BreakerState::Open { until: now + at(expected) });
             now += at(expected);
         }
@@ -264,9 +284,9 @@ mod tests {
         for step in 0..20 {
             assert_eq!(breaker.state(at(step)), BreakerState::Closed);
             if step % 2 == 0 {
-                breaker.succeed(at(step));
+                breaker.succeed(at(step), at(step));
             } else {
-                breaker.fail(at(step));
+                breaker.fail(at(step), at(step));
             }
         }
         assert_ne!(breaker.state(at(20)), BreakerState::Closed);
@@ -276,8 +296,8 @@ mod tests {
     fn failures_older_than_the_window_do_not_count() {
         let mut breaker = Breaker::new(BreakerSettings::default());
         for step in 0..40 {
-            breaker.succeed(at(step * 6_000));
-            breaker.fail(at(step * 6_000));
+            breaker.succeed(at(step * 6_000), at(step * 6_000));
+            breaker.fail(at(step * 6_000), at(step * 6_000));
         }
         assert_eq!(breaker.state(at(40 * 6_000)), BreakerState::Closed);
     }
@@ -295,23 +315,40 @@ mod tests {
 
     #[test]
     fn answers_and_failures_of_calls_from_before_change_nothing() {
-        let mut breaker = opened();
-        assert!(!breaker.succeed(at(500)));
-        assert_eq!(breaker.state(at(500)), BreakerState::Open { until: at(1000) });
-        breaker.fail(at(1500));
+        let mut breaker = Breaker::new(BreakerSettings::default());
+        for _ in 0..5 {
+            breaker.fail(at(0), at(100));
+        }
+        assert!(!breaker.succeed(at(50), at(500)));
+        assert_eq!(breaker.state(at(500)), BreakerState::Open { until: at(1100) });
+        breaker.fail(at(50), at(1500));
         assert_eq!(breaker.state(at(1500)), BreakerState::HalfOpen, "that was no probe");
         breaker.begin(at(1500));
-        assert!(breaker.succeed(at(1600)));
+        assert!(breaker.succeed(at(1500), at(1600)));
+    }
+
+    #[test]
+    fn late_answers_from_before_a_death_delay_its_notice_by_one_failure_each() {
+        let mut breaker = Breaker::new(BreakerSettings::default());
+        let mut failures = 0;
+        while breaker.is_ready(at(1000)) {
+            breaker.fail(at(1000), at(1000));
+            failures += 1;
+            if failures % 3 == 0 {
+                breaker.succeed(at(200), at(1000));
+            }
+        }
+        assert!(failures < 8, "{failures}");
     }
 
     #[test]
     fn a_last_resort_that_answers_closes_it_and_one_that_fails_leaves_the_probe_its_place() {
         let mut breaker = opened();
         breaker.begin(at(100));
-        breaker.fail(at(200));
+        breaker.fail(at(200), at(200));
         assert!(breaker.is_ready(at(1000)));
         breaker.begin(at(300));
-        assert!(breaker.succeed(at(400)));
+        assert!(breaker.succeed(at(400), at(400)));
         assert_eq!(breaker.state(at(400)), BreakerState::Closed);
     }
 
@@ -319,15 +356,15 @@ mod tests {
     fn one_that_comes_and_goes_opens_sooner_and_for_longer() {
         let mut breaker = opened();
         breaker.begin(at(1000));
-        assert!(breaker.succeed(at(1000)));
-        breaker.fail(at(2000));
+        assert!(breaker.succeed(at(1000), at(1000)));
+        breaker.fail(at(2000), at(2000));
         assert_eq!(breaker.state(at(2000)), BreakerState::Closed, "one failure is nothing");
-        breaker.fail(at(2001));
+        breaker.fail(at(2001), at(2001));
         assert_eq!(breaker.state(at(2001)), BreakerState::Open { until: at(4001) });
         breaker.begin(at(4001));
-        assert!(breaker.succeed(at(4001)));
-        breaker.fail(at(20_000));
-        breaker.fail(at(20_000));
+        assert!(breaker.succeed(at(4001), at(4001)));
+        breaker.fail(at(20_000), at(20_000));
+        breaker.fail(at(20_000), at(20_000));
         assert_eq!(breaker.state(at(20_000)), BreakerState::Closed, "it has proved itself");
     }
 
@@ -335,11 +372,11 @@ mod tests {
     fn a_probe_that_hangs_makes_the_next_one_wait_as_long() {
         let mut breaker = opened();
         breaker.begin(at(1000));
-        breaker.fail(at(13_000));
+        breaker.fail(at(13_000), at(13_000));
         assert!(!breaker.is_ready(at(24_999)));
         assert!(breaker.is_ready(at(25_000)));
         breaker.begin(at(25_000));
-        breaker.fail(at(600_000));
+        breaker.fail(at(600_000), at(600_000));
         assert!(breaker.is_ready(at(630_000)), "but not for ever");
     }
 }

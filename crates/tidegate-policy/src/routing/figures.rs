@@ -48,6 +48,13 @@ pub struct Asked {
     first_token_at: Option<Moment>,
 }
 
+impl Asked {
+    /// When the target was asked.
+    pub fn at(&self) -> Moment {
+        self.at
+    }
+}
+
 /// The figures of one target.
 #[derive(Debug, Clone)]
 pub struct Figures {

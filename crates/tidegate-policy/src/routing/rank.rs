@@ -209,6 +209,9 @@ fn keys(strategy: Strategy, choices: &[Choice], random: &mut impl FnMut() -> f64
     // Whoever was never measured is presumed to be as good as the best: so it is tried, and calls in flight keep it from
     // being tried by everybody.
     let waiting = |choice: &Choice| time_to_first_token(choice).unwrap_or(quickest) * failing(choice);
+    // What is known of one that was out is what drove it out: whether that still holds is for its probe to say.
+    let is_too_slow =
+        |choice: &Choice| choice.standing != Standing::Probe && waiting(choice) > PATIENCE * quickest;
     match strategy {
         Strategy::Order => (0..choices.len()).map(number).collect(),
         Strategy::Weighted => choices.iter().map(|choice| race(random(), weight(choice))).collect(),
@@ -229,7 +232,7 @@ fn keys(strategy: Strategy, choices: &[Choice], random: &mut impl FnMut() -> f64
         Strategy::Cost => {
             let mut places = by_price(choices, |choice| waiting(choice) * load(choice), random);
             for (place, choice) in places.iter_mut().zip(choices) {
-                if waiting(choice) > PATIENCE * quickest {
+                if is_too_slow(choice) {
                     *place += IMPATIENT;
                 }
             }
@@ -239,7 +242,7 @@ fn keys(strategy: Strategy, choices: &[Choice], random: &mut impl FnMut() -> f64
             .iter()
             .map(|choice| {
                 let place = race(unit(!choice.affinity), weight(choice));
-                if waiting(choice) > PATIENCE * quickest { place + IMPATIENT } else { place }
+                if is_too_slow(choice) { place + IMPATIENT } else { place }
             })
             .collect(),
         Strategy::Score(mix) => {

@@ -14,14 +14,17 @@ const FIRST_END: f64 = 0.005;
 /// 5 ms times 1.2^63 is eight minutes: longer than anybody waits for a first token.
 const BUCKETS: usize = 64;
 
-/// All counts are halved after this time, …
+/// All counts are halved after this time, as long as enough is left, …
 const HALVED_EVERY: Duration = Duration::from_secs(30);
 
-/// … and at least after so many samples, so that a busy target's change is seen within as many calls.
+/// … and after so many samples, so that a busy target's change is seen within as many calls.
 const HALVED_AT: f32 = 512.0;
 
 /// With fewer samples a 95th percentile would be the largest of a handful.
 const LEAST_FOR_P95: f32 = 20.0;
+
+/// A median is something after fewer.
+const LEAST_FOR_LATE: f32 = 5.0;
 
 /// What takes longer than so many times the median is not usual, even if it is one call in twenty for a while.
 const MOST_USUAL: f64 = 4.0;
@@ -58,8 +61,11 @@ impl Sketch {
         // Read far more often than written, ten times a call: so the work is done here.
         self.median = self.quantile(0.5);
         self.p95 = if self.total < LEAST_FOR_P95 { None } else { self.quantile(0.95).map(seconds) };
-        self.late_after =
-            self.p95.zip(self.median).map(|(p95, median)| p95.min(seconds(MOST_USUAL * median)));
+        let most_usual = self.median.map(|median| seconds(MOST_USUAL * median));
+        self.late_after = match self.p95 {
+            None if self.total < LEAST_FOR_LATE => None,
+            p95 => most_usual.map(|most| p95.map_or(most, |p95| p95.min(most))),
+        };
     }
 
     /// Half of all samples are at most this many seconds.
@@ -82,14 +88,16 @@ impl Sketch {
         if elapsed < HALVED_EVERY && self.total < HALVED_AT {
             return;
         }
-        let halvings = (elapsed.as_secs() / HALVED_EVERY.as_secs()).clamp(1, 32);
-        let left = (0..halvings).fold(1.0_f32, |left, _| left / 2.0);
+        self.halved_at = now;
+        // A target that is seldom asked is known by what there is, however old.
+        if self.total < 2.0 * LEAST_FOR_P95 {
+            return;
+        }
         self.total = 0.0;
         for count in &mut self.counts {
-            *count *= left;
+            *count /= 2.0;
             self.total += *count;
         }
-        self.halved_at = now;
     }
 
     fn quantile(&self, share: f32) -> Option<f64> {
@@ -146,6 +154,20 @@ mod tests {
         }
         assert_eq!(sketch.p95(), None);
         sketch.note(0.3, Moment::ZERO);
+        assert!(sketch.p95().is_some());
+    }
+
+    #[test]
+    fn a_slow_minute_is_no_reason_for_patience_and_a_quiet_hour_none_to_forget() {
+        let mut sketch = Sketch::new();
+        for step in 0..100 {
+            sketch.note(if step % 10 == 0 { 20.0 } else { 0.5 }, Moment::ZERO);
+        }
+        assert!(sketch.p95().unwrap() > Duration::from_secs(15));
+        assert!(sketch.late_after().unwrap() < Duration::from_millis(2_300));
+        for hour in 1..10 {
+            sketch.note(0.5, Moment::from_secs(hour * 3600));
+        }
         assert!(sketch.p95().is_some());
     }
 

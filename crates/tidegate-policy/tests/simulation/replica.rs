@@ -97,9 +97,9 @@ impl Replica {
         self.targets[target].limits.requests = Allowance::new(now, limit, remaining, whole_in);
     }
 
-    pub(crate) fn succeeded(&mut self, target: usize, now: Moment) {
+    pub(crate) fn succeeded(&mut self, target: usize, began: Moment, now: Moment) {
         let known = &mut self.targets[target];
-        if known.breaker.succeed(now) {
+        if known.breaker.succeed(began, now) {
             known.figures.recovered(now);
         }
     }
@@ -110,11 +110,12 @@ impl Replica {
         target: usize,
         kind: FailureKind,
         retry_after: Option<Duration>,
+        began: Moment,
         now: Moment,
     ) {
         let known = &mut self.targets[target];
         match rule(kind).health {
-            HealthEffect::Counts => known.breaker.fail(now),
+            HealthEffect::Counts => known.breaker.fail(began, now),
             HealthEffect::KeyCools => {
                 known.breaker.abandon();
                 let rest = retry_after.unwrap_or(Duration::from_millis(200));

@@ -57,7 +57,7 @@ struct Attempt {
     cached: bool,
 }
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
     Arrives,
     Sends { call: usize, target: usize },
@@ -209,7 +209,7 @@ impl Run {
                 let target = self.calls[call].ranking[candidate];
                 self.at(now + after, Happening::Sends { call, target });
             }
-            Step::GiveUp { .. } => self.over(call, None, now),
+            Step::GiveUp { .. } => self.over(call, None),
         }
     }
 
@@ -288,10 +288,10 @@ impl Run {
         let one = &mut self.attempts[attempt];
         let Some(asked) = &mut one.asked else { return };
         one.spoke = Some(now);
-        let (call, target) = (one.call, one.target);
+        let (call, target, began) = (one.call, one.target, one.began);
         let replica = self.calls[call].replica;
         self.replicas[replica].targets[target].figures.first_token(asked, now);
-        self.replicas[replica].succeeded(target, now);
+        self.replicas[replica].succeeded(target, began, now);
         self.release_retry(call);
         let here = &mut self.calls[call];
         if !here.has_spoken {
@@ -322,7 +322,7 @@ impl Run {
         let replica = self.calls[call].replica;
         self.replicas[replica].targets[target].figures.ended(asked, now, request.output_tokens);
         let cost = self.world[target].price(request, request.output_tokens, cached);
-        self.over(call, Some(cost), now);
+        self.over(call, Some(cost));
     }
 
     fn fails(&mut self, attempt: usize, kind: FailureKind, retry_after: Option<Duration>, now: Moment) {
@@ -350,7 +350,7 @@ impl Run {
         if is_cut_short {
             known.breaker.abandon();
         } else {
-            replica.failed(target, kind, retry_after, now);
+            replica.failed(target, kind, retry_after, one.began, now);
         }
         self.release_retry(call);
         if !self.calls[call].open.is_empty() {
@@ -420,7 +420,7 @@ impl Run {
         }
     }
 
-    fn over(&mut self, call: usize, cost: Option<u64>, now: Moment) {
+    fn over(&mut self, call: usize, cost: Option<u64>) {
         self.release_retry(call);
         let here = &self.calls[call];
         self.replicas[here.replica].calls -= 1;
