@@ -11,7 +11,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use tidegate_catalog::{NanoDollars, Prices, ServiceTier, cost};
 use tidegate_policy::Amounts;
-use tidegate_store::{Attempt, AttemptUsage, Hold, LedgerEntry, NoSeat, Outcome, Seat, Text};
+use tidegate_store::{Attempt, AttemptUsage, Gathered, Hold, LedgerEntry, NoSeat, Outcome, Seat, Text};
 use tidegate_wire::{FailureKind, Losses, Usage};
 
 use crate::accept::{Call, Operation};
@@ -291,8 +291,17 @@ impl Settlement {
     }
 }
 
-impl Drop for Settlement {
-    fn drop(&mut self) {
+impl Settlement {
+    /// Settles the call. Its entry is in the journal when what this gives is dropped: where the answer's end has not gone
+    /// out yet, it may wait a moment for those of other calls.
+    pub(crate) fn conclude(mut self) -> Option<Gathered> {
+        let (seat, entry) = self.close()?;
+        seat.record_gathered(entry)
+    }
+
+    /// Settles the call, but for its entry. The second time there is nothing to do.
+    fn close(&mut self) -> Option<(Seat, LedgerEntry)> {
+        let seat = self.seat.take();
         let duration = self.at.elapsed();
         self.entry.duration_us = micros(duration);
         for (target, began) in std::mem::take(&mut self.under_way) {
@@ -321,7 +330,7 @@ impl Drop for Settlement {
                 cost: charge.unwrap_or_default(),
             });
         }
-        let Some(seat) = self.seat.take() else { return };
+        let seat = seat?;
         let has_failed = self.entry.outcome != Outcome::Answered;
         if let Some(spoken) = self.gathering.take().and_then(|it| it.end(self.entry.id, has_failed)) {
             self.gateway.keep(spoken);
@@ -336,7 +345,15 @@ impl Drop for Settlement {
             None => self.gateway.series.refused(),
         }
         let empty = LedgerEntry::new(self.entry.id, Text::default(), Text::default());
-        seat.record(std::mem::replace(&mut self.entry, empty));
+        Some((seat, std::mem::replace(&mut self.entry, empty)))
+    }
+}
+
+impl Drop for Settlement {
+    fn drop(&mut self) {
+        if let Some((seat, entry)) = self.close() {
+            seat.record(entry);
+        }
     }
 }
 

@@ -129,6 +129,11 @@ pub async fn walk(
             settlement.sent(whole.body.len());
             settlement.said(|| whole.body.clone());
             settlement.answered(whole.finish);
+            if let Some(gathered) = settlement.conclude() {
+                // Whoever else is ready goes first, and those that end meanwhile are written with this one.
+                tokio::task::yield_now().await;
+                drop(gathered);
+            }
             Answer { headers, is_event_stream: false, body: AnswerBody::whole(whole.body) }
         }
         Answered::Stream(mut relay) => {

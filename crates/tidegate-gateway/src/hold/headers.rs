@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::{SignedDuration, Timestamp};
 use tidegate_catalog::NanoDollars;
@@ -10,8 +11,8 @@ use tidegate_policy::{Measure, Remaining, Room};
 use tidegate_store::Refused;
 use tidegate_wire::Dialect;
 
-/// Most values are shorter.
-const USUAL_VALUE: usize = 32;
+/// All values together are mostly shorter.
+const USUAL_VALUES: usize = 128;
 
 /// The names of the headers about one kind of limit.
 struct Names {
@@ -45,21 +46,22 @@ const BUDGET_REMAINING: HeaderName = HeaderName::from_static("x-tidegate-budget-
 
 /// Adds what is known about the room that is left.
 pub(crate) fn put_room(headers: &mut HeaderMap, room: &Room, dialect: Dialect) {
+    let mut values = Values::new();
     let kinds = [
         (OPENAI_REQUESTS, ANTHROPIC_REQUESTS, &room.requests),
         (OPENAI_TOKENS, ANTHROPIC_TOKENS, &room.tokens),
     ];
     for (openai, anthropic, remaining) in kinds {
         let Some(remaining) = remaining else { continue };
-        put_rate(headers, openai, remaining, &InWords(remaining.reset_after));
+        values.put_rate(headers, openai, remaining, &InWords(remaining.reset_after));
         if dialect == Dialect::AnthropicMessages
             && let Some(moment) = moment_after(remaining.reset_after)
         {
-            put_rate(headers, anthropic, remaining, &moment);
+            values.put_rate(headers, anthropic, remaining, &moment);
         }
     }
     if let Some(budget) = &room.budget {
-        put_budget(headers, budget.limit, budget.remaining);
+        values.put_budget(headers, budget.limit, budget.remaining);
     }
 }
 
@@ -76,23 +78,47 @@ pub(crate) fn put_refused(headers: &mut HeaderMap, refused: &Refused, dialect: D
             put_room(headers, &room, dialect);
         }
         Refused::Budget { usd, used, held, .. } => {
-            put_budget(headers, *usd, (*usd - *used - *held).max(NanoDollars::ZERO));
+            Values::new().put_budget(headers, *usd, (*usd - *used - *held).max(NanoDollars::ZERO));
         }
         Refused::Unavailable { .. } => {}
     }
 }
 
-fn put_rate(headers: &mut HeaderMap, names: Names, remaining: &Remaining, reset: &dyn Display) {
-    let mut text = String::with_capacity(USUAL_VALUE);
-    put(headers, names.limit, &mut text, &remaining.limit);
-    put(headers, names.remaining, &mut text, &remaining.remaining);
-    put(headers, names.reset, &mut text, reset);
-}
+/// The values of all headers, one after the other in one piece of memory: all calls come by here.
+struct Values(BytesMut);
 
-fn put_budget(headers: &mut HeaderMap, limit: NanoDollars, remaining: NanoDollars) {
-    let mut text = String::with_capacity(USUAL_VALUE);
-    put(headers, BUDGET_LIMIT, &mut text, &limit);
-    put(headers, BUDGET_REMAINING, &mut text, &remaining);
+impl Values {
+    fn new() -> Self {
+        Self(BytesMut::with_capacity(USUAL_VALUES))
+    }
+
+    fn put_rate(&mut self, headers: &mut HeaderMap, names: Names, remaining: &Remaining, reset: &dyn Display) {
+        self.put_number(headers, names.limit, remaining.limit);
+        self.put_number(headers, names.remaining, remaining.remaining);
+        self.put(headers, names.reset, reset);
+    }
+
+    fn put_budget(&mut self, headers: &mut HeaderMap, limit: NanoDollars, remaining: NanoDollars) {
+        self.put(headers, BUDGET_LIMIT, &limit);
+        self.put(headers, BUDGET_REMAINING, &remaining);
+    }
+
+    fn put_number(&mut self, headers: &mut HeaderMap, name: HeaderName, value: u64) {
+        self.0.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        self.insert(headers, name);
+    }
+
+    fn put(&mut self, headers: &mut HeaderMap, name: HeaderName, value: &dyn Display) {
+        if write!(self.0, "{value}").is_ok() {
+            self.insert(headers, name);
+        }
+    }
+
+    fn insert(&mut self, headers: &mut HeaderMap, name: HeaderName) {
+        if let Ok(value) = HeaderValue::from_maybe_shared(self.0.split().freeze()) {
+            headers.insert(name, value);
+        }
+    }
 }
 
 /// As Anthropic writes it.
@@ -117,16 +143,6 @@ impl Display for InWords {
             (0, minutes, seconds) => write!(formatter, "{minutes}m{seconds}s"),
             (hours, minutes, seconds) => write!(formatter, "{hours}h{minutes}m{seconds}s"),
         }
-    }
-}
-
-/// Puts a value into a header, by way of a text that several use one after the other: all calls come by here.
-fn put(headers: &mut HeaderMap, name: HeaderName, text: &mut String, value: &dyn Display) {
-    text.clear();
-    if write!(text, "{value}").is_ok()
-        && let Ok(value) = HeaderValue::from_str(text)
-    {
-        headers.insert(name, value);
     }
 }
 

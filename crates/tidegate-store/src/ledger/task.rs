@@ -21,8 +21,9 @@ use super::{
 };
 use crate::{database::Database, error::StoreError};
 
-/// The most entries in one transaction: larger ones save nothing more and hold memory.
-const MAX_BATCH: usize = 2_048;
+/// The most entries in one transaction. Sums of many keys lie in many pages of the database, and each transaction writes
+/// those that it touched: larger ones write fewer. The memory is held for the moment of writing, some 500 bytes an entry.
+const MAX_BATCH: usize = 8_192;
 /// The first wait after a failed batch; it doubles up to the longest.
 const FIRST_RETRY_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait before the database is tried again.
@@ -261,6 +262,7 @@ impl WriterTask {
     }
 
     fn retry_appends(&self) {
+        self.shared.free(self.shared.journal.commit_all());
         self.shared.free(self.shared.journal.retry());
     }
 

@@ -292,25 +292,45 @@ impl Seat {
     )]
     pub fn record(mut self, entry: LedgerEntry) {
         let Some(shared) = self.shared.take() else { return };
-        // Counted before it can be read, so that it is never written before it is counted.
-        shared.recorded.fetch_add(1, Ordering::AcqRel);
-        let Some(frame) = journal::encode(&entry) else {
-            tracing::error!(call = %entry.id, "an entry of the ledger could not be encoded and is lost");
-            shared.recorded.fetch_sub(1, Ordering::AcqRel);
-            shared.free(1);
-            return;
-        };
-        if let Some(safe) = shared.journal.append(frame) {
+        let Some(frame) = shared.frame(&entry) else { return };
+        match shared.journal.append(frame) {
             // Also for those that had to wait before; one that waits now keeps its seat.
-            shared.free(safe);
-        } else {
-            tracing::error!(call = %entry.id, "a call ended after the ledger was closed; its entry is lost");
-            shared.free(1);
+            Some(safe) => shared.free(safe),
+            None => shared.lost(&entry),
         }
-        // Looked at first: to write it for every entry would move its cache line from core to core.
-        if shared.is_idle.load(Ordering::Acquire) && shared.is_idle.swap(false, Ordering::AcqRel) {
-            shared.wake.notify_one();
-        }
+        shared.wake_writer();
+    }
+
+    /// Puts the entry down to be written with those of other calls that end in the same moment. It is in the journal when
+    /// what this gives is dropped, and no later. `None` if no ledger is kept.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "an entry is given away: nothing else is to be done with it"
+    )]
+    pub fn record_gathered(mut self, entry: LedgerEntry) -> Option<Gathered> {
+        let shared = self.shared.take()?;
+        let frame = shared.frame(&entry)?;
+        let Some(number) = shared.journal.gather(&frame) else {
+            shared.lost(&entry);
+            return None;
+        };
+        Some(Gathered { shared, number })
+    }
+}
+
+/// An entry that waits for others to be written with; it is written at the latest when this is dropped.
+#[must_use = "the entry is safe when this is dropped: before the answer's end goes out"]
+#[derive(Debug)]
+pub struct Gathered {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Drop for Gathered {
+    fn drop(&mut self) {
+        let shared = &self.shared;
+        shared.free(shared.journal.commit(self.number));
+        shared.wake_writer();
     }
 }
 
@@ -336,6 +356,30 @@ impl Shared {
         }
         let room = self.journal_bytes.saturating_sub(self.journal.bytes()) / BYTES_PER_SEAT;
         usize::try_from(room).unwrap_or(usize::MAX).min(self.capacity)
+    }
+
+    /// Encodes an entry, and counts it before it can be read, so that it is never written before it is counted.
+    fn frame(&self, entry: &LedgerEntry) -> Option<Vec<u8>> {
+        self.recorded.fetch_add(1, Ordering::AcqRel);
+        let frame = journal::encode(entry);
+        if frame.is_none() {
+            tracing::error!(call = %entry.id, "an entry of the ledger could not be encoded and is lost");
+            self.recorded.fetch_sub(1, Ordering::AcqRel);
+            self.free(1);
+        }
+        frame
+    }
+
+    fn lost(&self, entry: &LedgerEntry) {
+        tracing::error!(call = %entry.id, "a call ended after the ledger was closed; its entry is lost");
+        self.free(1);
+    }
+
+    fn wake_writer(&self) {
+        // Looked at first: to write it for every entry would move its cache line from core to core.
+        if self.is_idle.load(Ordering::Acquire) && self.is_idle.swap(false, Ordering::AcqRel) {
+            self.wake.notify_one();
+        }
     }
 
     /// Frees seats.

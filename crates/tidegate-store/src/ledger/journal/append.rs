@@ -1,4 +1,6 @@
-//! The end of the journal, where entries come in: one write a record, by whichever thread settles a call.
+//! The end of the journal, where entries come in: written at once by whichever thread settles a call, or gathered for a
+//! moment, so that calls that end together are one write. A write costs more than all else that an entry costs here, and
+//! two threads that write in the same moment wait for each other.
 
 use std::{
     collections::VecDeque,
@@ -17,6 +19,9 @@ use crate::error::StoreError;
 const MAX_SEGMENT_BYTES: u64 = 8 << 20;
 /// A journal has room for so many segments at least: the one that is being filled cannot be deleted.
 const SEGMENTS_IN_LIMIT: u64 = 8;
+
+/// Room for gathered records that is kept for the next ones.
+const MOST_GATHERED_ROOM: usize = 64 << 10;
 
 /// The journal as those see it who add to it. It is one file handle and a number: nothing here waits for a reader.
 #[derive(Debug)]
@@ -37,7 +42,28 @@ struct End {
     file: Option<File>,
     /// Records that could not be appended: there are never more than seats.
     waiting: VecDeque<Vec<u8>>,
+    /// Records that will be written by the first of those who gathered them, never more than seats, and where each ends.
+    gathered: Vec<u8>,
+    gathered_ends: Vec<usize>,
+    /// How many records were gathered since the start, and how many of them were written or wait.
+    gathered_count: u64,
+    written_count: u64,
     is_closed: bool,
+}
+
+impl End {
+    fn at(place: Place) -> Self {
+        Self {
+            place,
+            file: None,
+            waiting: VecDeque::new(),
+            gathered: Vec::new(),
+            gathered_ends: Vec::new(),
+            gathered_count: 0,
+            written_count: 0,
+            is_closed: false,
+        }
+    }
 }
 
 impl Journal {
@@ -92,7 +118,7 @@ impl Journal {
             segment_bytes,
             bytes: AtomicU64::new(segments.values().sum()),
             is_failing: AtomicBool::new(false),
-            end: Mutex::new(End { place: begin, file: None, waiting: VecDeque::new(), is_closed: false }),
+            end: Mutex::new(End::at(begin)),
             files,
         };
         Ok((journal, unwritten))
@@ -117,6 +143,61 @@ impl Journal {
         }
         end.waiting.push_back(frame);
         Some(self.write_waiting(&mut end))
+    }
+
+    /// Adds a record that is safe only after [`commit`](Self::commit) of the number that this gives. `None` if the journal
+    /// is closed, so that the record is lost.
+    pub(in crate::ledger) fn gather(&self, frame: &[u8]) -> Option<u64> {
+        let mut end = self.end();
+        if end.is_closed {
+            return None;
+        }
+        end.gathered.extend_from_slice(frame);
+        let length = end.gathered.len();
+        end.gathered_ends.push(length);
+        end.gathered_count += 1;
+        Some(end.gathered_count)
+    }
+
+    /// Sees that the gathered records up to this number are written, and all that were gathered after them as well; gives
+    /// how many records are safe now that were not before.
+    pub(in crate::ledger) fn commit(&self, number: u64) -> usize {
+        let mut end = self.end();
+        if end.written_count >= number { 0 } else { self.write_gathered(&mut end) }
+    }
+
+    /// The same of all that are gathered by now.
+    pub(in crate::ledger) fn commit_all(&self) -> usize {
+        self.write_gathered(&mut self.end())
+    }
+
+    fn write_gathered(&self, end: &mut End) -> usize {
+        if end.gathered_ends.is_empty() {
+            return 0;
+        }
+        let mut frames = std::mem::take(&mut end.gathered);
+        let mut ends = std::mem::take(&mut end.gathered_ends);
+        end.written_count = end.gathered_count;
+        let written = if end.waiting.is_empty() { Some(self.write(end, &frames)) } else { None };
+        let safe = if matches!(written, Some(Ok(()))) {
+            ends.len()
+        } else {
+            if let Some(Err(error)) = written {
+                self.failed(&error);
+            }
+            let mut begin = 0;
+            for &until in &ends {
+                end.waiting.extend(frames.get(begin..until).map(<[u8]>::to_vec));
+                begin = until;
+            }
+            self.write_waiting(end)
+        };
+        // Their room is used again.
+        frames.clear();
+        frames.shrink_to(MOST_GATHERED_ROOM);
+        ends.clear();
+        (end.gathered, end.gathered_ends) = (frames, ends);
+        safe
     }
 
     /// Tries again what could not be appended; gives how many records are safe now.
@@ -166,6 +247,7 @@ impl Journal {
     /// Takes no more records; gives how many were waiting and are lost.
     pub(in crate::ledger) fn close(&self) -> usize {
         let mut end = self.end();
+        self.write_gathered(&mut end);
         end.is_closed = true;
         end.file = None;
         std::mem::take(&mut end.waiting).len()

@@ -215,6 +215,43 @@ fn what_many_threads_append_is_read_once_while_it_comes_and_in_each_threads_orde
 }
 
 #[test]
+fn records_that_are_gathered_are_written_together_by_the_first_that_must_be_safe() {
+    let directory = TempDir::new().unwrap();
+    let (journal, from) = begin(directory.path());
+    let entries: Vec<LedgerEntry> = (0..3).map(entry).collect();
+    let gather = |entry: &LedgerEntry| journal.gather(&encode(entry).unwrap()).unwrap();
+    let (first, second) = (gather(&entries[0]), gather(&entries[1]));
+    assert_eq!(journal.end_place(), from, "nothing is there before it is wanted");
+    assert_eq!(journal.commit(first), 2, "the second goes along");
+    assert_eq!(rest(&journal, from).0, entries[..2]);
+    assert_eq!(journal.commit(second), 0, "it is there already");
+    gather(&entries[2]);
+    assert_eq!(journal.close(), 0, "closing writes what is gathered");
+    assert_eq!(journal.gather(&encode(&entries[0]).unwrap()), None);
+    assert_eq!(rest(&journal, from).0, entries);
+}
+
+#[test]
+fn gathered_records_that_the_disk_does_not_take_wait_behind_those_that_wait_already() {
+    let directory = TempDir::new().unwrap();
+    let (journal, from) = begin(directory.path());
+    let entries: Vec<LedgerEntry> = (0..4).map(entry).collect();
+    let segment = directory.path().join("00000001.log");
+    // No file can be made where a directory is.
+    fs::create_dir(&segment).unwrap();
+    assert_eq!(journal.append(encode(&entries[0]).unwrap()), Some(0));
+    journal.gather(&encode(&entries[1]).unwrap()).unwrap();
+    let number = journal.gather(&encode(&entries[2]).unwrap()).unwrap();
+    assert_eq!(journal.commit(number), 0);
+    assert!(journal.is_failing() && journal.waiting() == 3);
+    fs::remove_dir(&segment).unwrap();
+    let number = journal.gather(&encode(&entries[3]).unwrap()).unwrap();
+    assert_eq!(journal.commit(number), 4);
+    assert!(!journal.is_failing() && journal.waiting() == 0);
+    assert_eq!(rest(&journal, from).0, entries);
+}
+
+#[test]
 fn a_disk_that_takes_nothing_makes_records_wait_in_their_order() {
     let directory = TempDir::new().unwrap();
     let (there, away) = (directory.path().join("journal"), directory.path().join("away"));
