@@ -33,8 +33,8 @@ pub use credentials::{
 pub use database::{DatabaseUrl, DatabaseUrlError};
 pub use error::StoreError;
 pub use ledger::{
-    Attempt, AttemptUsage, CacheState, CallBodies, CallId, CallsQuery, CloseReport, Deleted, Gathered, GroupBy,
-    KeptText, LedgerClosed, LedgerEntry, LedgerOptions, LedgerStatus, LedgerWriter, NoSeat, Outcome,
+    Attempt, AttemptUsage, CacheState, CallBodies, CallId, CallsQuery, CloseReport, Deleted, Gathered,
+    GroupBy, KeptText, LedgerClosed, LedgerEntry, LedgerOptions, LedgerStatus, LedgerWriter, NoSeat, Outcome,
     RetentionOptions, Seat, TagError, Tags, Text, UsageFilter, UsageOrder, UsageQuery, UsageRow,
 };
 pub use limits::{

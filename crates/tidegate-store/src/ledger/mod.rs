@@ -19,4 +19,6 @@ pub use retention::{Deleted, RetentionOptions};
 pub(crate) use retention::{keep_house, once as delete_old};
 pub use tags::{TagError, Tags};
 pub use text::Text;
-pub use writer::{CloseReport, Gathered, LedgerClosed, LedgerOptions, LedgerStatus, LedgerWriter, NoSeat, Seat};
+pub use writer::{
+    CloseReport, Gathered, LedgerClosed, LedgerOptions, LedgerStatus, LedgerWriter, NoSeat, Seat,
+};
