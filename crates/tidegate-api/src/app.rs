@@ -7,6 +7,7 @@ use axum::routing::{MethodFilter, on};
 use hyper_util::service::TowerToHyperService;
 use tidegate_gateway::Gateway;
 use tidegate_gateway::upstream::UpstreamClient;
+use tokio::sync::Semaphore;
 
 use crate::admin::{self, Administration, routes::ADMIN_ROUTES};
 use crate::metrics::Metrics;
@@ -20,6 +21,7 @@ pub struct App {
     gateway: Arc<Gateway>,
     metrics: Metrics,
     administration: Option<Administration>,
+    admin_places: Arc<Semaphore>,
 }
 
 /// What one worker's routes have at hand.
@@ -28,6 +30,8 @@ pub(crate) struct Worker {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) metrics: Metrics,
     pub(crate) administration: Option<Administration>,
+    /// The administrative requests that are worked on at once, by all workers.
+    pub(crate) admin_places: Arc<Semaphore>,
     /// Connections to providers belong to the worker's own runtime.
     pub(crate) upstream: UpstreamClient,
 }
@@ -35,7 +39,12 @@ pub(crate) struct Worker {
 impl App {
     /// An API in front of this gateway.
     pub fn new(gateway: Arc<Gateway>, metrics: Metrics) -> Self {
-        Self { gateway, metrics, administration: None }
+        Self {
+            gateway,
+            metrics,
+            administration: None,
+            admin_places: Arc::new(Semaphore::new(admin::AT_ONCE)),
+        }
     }
 
     /// The same with `/admin/v1`.
@@ -61,6 +70,7 @@ impl App {
             gateway: Arc::clone(&self.gateway),
             metrics: self.metrics.clone(),
             administration: self.administration.clone(),
+            admin_places: Arc::clone(&self.admin_places),
             upstream: UpstreamClient::new(),
         };
         let mut router = Router::new();

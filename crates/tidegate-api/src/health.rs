@@ -12,14 +12,21 @@ pub(crate) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// It can take calls: the ledger takes entries.
+/// It can take calls: the ledger takes entries, and not all places are taken with the queue for them full as well.
 pub(crate) async fn ready(State(worker): State<Worker>) -> Response {
     let status = worker.gateway.status();
     let ledger = status.ledger;
-    let is_ready = ledger.free_seats > 0;
+    let places = status.places;
+    let is_ready = ledger.free_seats > 0 && !places.is_full;
     let body = serde_json::json!({
         "ready": is_ready,
         "calls_in_flight": status.calls_in_flight,
+        "places": {
+            "most": places.most,
+            "taken": places.taken,
+            "waiting": { "interactive": places.interactive, "batch": places.batch },
+            "full": places.is_full,
+        },
         "ledger": {
             "written": ledger.written,
             "pending": ledger.pending,

@@ -9,12 +9,14 @@ use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use tidegate_gateway::accept::PathParts;
+use tidegate_gateway::queue::Place;
 use tidegate_gateway::{Answer, Arrival, GatewayError, Operation, walk};
 use tidegate_store::CallId;
 use tidegate_wire::Dialect;
 
 use crate::app::Worker;
-use crate::{body, caller, error};
+use crate::place::{self, PlacedBody};
+use crate::{caller, error};
 
 /// A request whose model and stream flag are in the body.
 pub(crate) async fn handle(
@@ -66,20 +68,21 @@ async fn serve(
     let outcome = async {
         // Before the body is read: strangers cannot make Tidegate hold theirs.
         let principal = caller::authenticate(&worker.gateway, &head, operation.as_str()).await?;
-        let body = body::read(&head.headers, body, worker.gateway.max_body()).await?;
+        // After it is known whose turn it would be, and as well before the body is read, when too many call at once.
+        let (place, body) = place::enter(&worker.gateway, &head, body, &principal, dialect).await?;
         let end_user = caller::end_user_of(&worker.gateway, &head);
         let arrival =
             Arrival { at, operation, dialect, path, principal, end_user, headers: head.headers, body };
-        walk(&worker.gateway, &worker.upstream, id, arrival).await
+        Ok((place, walk(&worker.gateway, &worker.upstream, id, arrival).await?))
     };
     match outcome.await {
-        Ok(answer) => respond(dialect, id, answer),
+        Ok((place, answer)) => respond(dialect, id, place, answer),
         Err(refusal) => error::respond(dialect, id, &refusal),
     }
 }
 
-fn respond(dialect: Dialect, id: CallId, answer: Answer) -> Response {
-    let mut response = Response::new(Body::new(answer.body));
+fn respond(dialect: Dialect, id: CallId, place: Place, answer: Answer) -> Response {
+    let mut response = Response::new(Body::new(PlacedBody { body: answer.body, _place: place }));
     let headers = response.headers_mut();
     *headers = answer.headers;
     if answer.is_event_stream {

@@ -16,6 +16,7 @@ mod health;
 mod inference;
 mod metrics;
 mod models;
+mod place;
 pub mod routes;
 pub mod serve;
 

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use tidegate_gateway::queue::PlacesStatus;
 use tidegate_gateway::report::{TargetReport, TargetState};
 
 use crate::app::Worker;
@@ -84,6 +85,14 @@ fn describe() {
         "From accepting a call to its answer's first token"
     );
     metrics::describe_histogram!(
+        "tidegate_queue_wait_seconds",
+        "How long calls waited that got a place not at once, by priority"
+    );
+    metrics::describe_counter!(
+        "tidegate_queue_refusals_total",
+        "Calls that were turned away for want of a place, by priority and reason"
+    );
+    metrics::describe_histogram!(
         "tidegate_overhead_seconds",
         "Time that a call spends in Tidegate itself, up to its answer's first byte"
     );
@@ -95,6 +104,8 @@ pub(crate) async fn render(State(worker): State<Worker>) -> Response {
     let mut text = worker.metrics.render();
     for (name, kind, help, value) in [
         ("tidegate_calls_in_flight", "gauge", "Calls in flight", status.calls_in_flight.to_string()),
+        ("tidegate_places", "gauge", "Calls that may be worked on at once", status.places.most.to_string()),
+        ("tidegate_places_taken", "gauge", "Calls that are worked on", status.places.taken.to_string()),
         (
             "tidegate_ledger_pending",
             "gauge",
@@ -115,6 +126,13 @@ pub(crate) async fn render(State(worker): State<Worker>) -> Response {
         ),
     ] {
         text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
+    }
+    text.push_str(
+        "# HELP tidegate_queue_length Calls that wait for a place\n# TYPE tidegate_queue_length gauge\n",
+    );
+    let PlacesStatus { interactive, batch, .. } = status.places;
+    for (priority, length) in [("interactive", interactive), ("batch", batch)] {
+        text.push_str(&format!("tidegate_queue_length{{priority=\"{priority}\"}} {length}\n"));
     }
     write_targets(&mut text, &worker.gateway.targets());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()

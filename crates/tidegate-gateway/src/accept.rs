@@ -13,6 +13,7 @@ use tidegate_wire::{Dialect, PathFacts, carry};
 
 use crate::admit::Principal;
 use crate::error::GatewayError;
+use crate::queue::priority_of;
 
 /// The longest model name that is looked up; real ones have some 60 characters, fine-tunes and ARNs up to 200.
 const MAX_MODEL_NAME: usize = 512;
@@ -132,6 +133,8 @@ pub struct Wishes {
 /// Understands a request.
 pub fn accept(id: CallId, arrival: Arrival) -> Result<Call, GatewayError> {
     let mut wishes = read_wishes(&arrival.headers)?;
+    // Of use only while calls wait; what is wrong with it is told always.
+    priority_of(&arrival.headers)?;
     add_key_tags(&mut wishes.tags, &arrival.principal);
     let document = Document::parse(arrival.body).map_err(|error| {
         GatewayError::bad_request(format!("The request body is not a valid JSON object: {error}"))

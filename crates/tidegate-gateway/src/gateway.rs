@@ -18,6 +18,7 @@ use crate::jwt::JwtVerifier;
 use crate::keep::SpokenCall;
 use crate::plan::names;
 use crate::provider::ProviderError;
+use crate::queue::{Places, PlacesStatus};
 use crate::report::{self, TargetReport};
 use crate::series::GatewaySeries;
 use crate::snapshot::Snapshot;
@@ -68,6 +69,7 @@ pub struct Gateway {
     credentials: Mutex<Vec<StoredCredential>>,
     pub(crate) clock: Clock,
     pub(crate) series: GatewaySeries,
+    places: Arc<Places>,
     calls_in_flight: AtomicUsize,
     retries_in_flight: AtomicUsize,
 }
@@ -77,6 +79,8 @@ pub struct Gateway {
 pub struct Status {
     /// Calls in flight.
     pub calls_in_flight: usize,
+    /// How full it is.
+    pub places: PlacesStatus,
     /// The ledger's state.
     pub ledger: LedgerStatus,
 }
@@ -86,6 +90,7 @@ impl Gateway {
     pub fn new(options: GatewayOptions) -> Result<Self, ProviderError> {
         let clock = Clock::new();
         let snapshot = Snapshot::build(options.settings, options.catalog, &options.credentials, None, clock)?;
+        let places = Places::new(&snapshot.settings);
         Ok(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             catalog: options.catalog,
@@ -97,6 +102,7 @@ impl Gateway {
             credentials: Mutex::new(options.credentials),
             clock,
             series: GatewaySeries::new(),
+            places,
             calls_in_flight: AtomicUsize::new(0),
             retries_in_flight: AtomicUsize::new(0),
         })
@@ -129,6 +135,7 @@ impl Gateway {
     ) -> Result<(), ProviderError> {
         let before = self.snapshot.load();
         let snapshot = Snapshot::build(settings, self.catalog, credentials, Some(&before), self.clock)?;
+        self.places.resize(&snapshot.settings);
         self.snapshot.store(Arc::new(snapshot));
         Ok(())
     }
@@ -173,7 +180,16 @@ impl Gateway {
 
     /// How it is doing.
     pub fn status(&self) -> Status {
-        Status { calls_in_flight: self.calls_in_flight.load(Ordering::Relaxed), ledger: self.ledger.status() }
+        Status {
+            calls_in_flight: self.calls_in_flight.load(Ordering::Relaxed),
+            places: self.places.status(),
+            ledger: self.ledger.status(),
+        }
+    }
+
+    /// The places for calls, and the queue for them.
+    pub fn places(&self) -> &Arc<Places> {
+        &self.places
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {

@@ -31,6 +31,7 @@ pub mod jwt;
 pub mod keep;
 pub mod plan;
 mod provider;
+pub mod queue;
 pub mod relay;
 pub mod report;
 mod series;

@@ -7,10 +7,12 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics::{Counter, Histogram, Label};
+use tidegate_policy::Priority;
 use tidegate_store::Outcome;
 use tidegate_wire::{FailureKind, Usage};
 
 use crate::admit::RefusalReason;
+use crate::queue::NoPlace;
 
 /// The series of one target.
 #[derive(Debug)]
@@ -158,5 +160,48 @@ impl GatewaySeries {
     /// A call ended before any target was asked.
     pub(crate) fn refused(&self) {
         self.refused.increment(1);
+    }
+}
+
+/// The series of the queue for a place. A call that gets one at once touches none of them.
+#[derive(Debug)]
+pub(crate) struct QueueSeries([PrioritySeries; Priority::ALL.len()]);
+
+#[derive(Debug)]
+struct PrioritySeries {
+    priority: Priority,
+    wait: Histogram,
+    refused: [Counter; NoPlace::ALL.len()],
+}
+
+impl QueueSeries {
+    pub(crate) fn new() -> Self {
+        Self(Priority::ALL.map(|priority| PrioritySeries {
+            priority,
+            wait: metrics::histogram!("tidegate_queue_wait_seconds", "priority" => priority.as_str()),
+            refused: NoPlace::ALL.map(|why| {
+                metrics::counter!(
+                    "tidegate_queue_refusals_total",
+                    "priority" => priority.as_str(),
+                    "reason" => why.as_str()
+                )
+            }),
+        }))
+    }
+
+    /// A call waited for its place, and has it.
+    pub(crate) fn waited(&self, priority: Priority, time: Duration) {
+        for series in self.0.iter().filter(|series| series.priority == priority) {
+            series.wait.record(time);
+        }
+    }
+
+    /// A call got no place.
+    pub(crate) fn refused(&self, priority: Priority, why: NoPlace) {
+        for series in self.0.iter().filter(|series| series.priority == priority) {
+            for (counter, _) in series.refused.iter().zip(NoPlace::ALL).filter(|(_, it)| *it == why) {
+                counter.increment(1);
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! is written into the audit log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{RawPathParams, Request, State};
 use axum::response::Response;
@@ -10,6 +11,7 @@ use http::header::CONTENT_TYPE;
 use tidegate_gateway::{GatewayError, Refusal};
 use tidegate_store::{Actor, CallId, RefusedAct};
 use tidegate_wire::Dialect;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::caller;
 use super::context::{Administration, Context, Parameters, Query, Reply};
@@ -21,6 +23,13 @@ use crate::{body, error};
 
 /// Bodies of administrative requests: lists of five hundred models at their longest fit several times.
 const MAX_BODY: usize = 1 << 20;
+
+/// Administrative requests that are worked on at once, in the whole process: a few people and their scripts. Calls need
+/// the same database and must not notice.
+pub(crate) const AT_ONCE: usize = 16;
+
+/// How long one waits for its turn. As many wait as there are connections.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Serves one row of the table.
 pub(crate) async fn handle(
@@ -49,7 +58,11 @@ async fn serve(
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
     let address = address_of(&worker.gateway, &head);
+    // Who asks costs a look into the store, so strangers wait for it like everybody else.
+    let place = place_at(&worker.admin_places).await?;
     let known = caller::authenticate(&administration.access, &head.headers, address).await;
+    // The body comes as fast as it is sent.
+    drop(place);
     let caller = known.map_err(|(actor, error)| {
         write_down(administration, &actor, route, &path, &error);
         error
@@ -67,13 +80,38 @@ async fn serve(
         query,
         body,
     };
-    let done = perform(context, route).await;
+    let done = perform(context, place_at(&worker.admin_places).await?, route).await;
     done.inspect_err(|error| write_down(administration, &actor, route, &path, error))
 }
 
+/// A place among the administrative requests that are worked on.
+async fn place_at(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, GatewayError> {
+    match tokio::time::timeout(LONGEST_WAIT, Arc::clone(places).acquire_owned()).await {
+        Ok(Ok(place)) => Ok(place),
+        // It is never closed; the time is over.
+        Ok(Err(_)) | Err(_) => Err(GatewayError {
+            code: Some("overloaded".into()),
+            ..GatewayError::unavailable(
+                format!(
+                    "Tidegate is working on as many administrative requests as it may ({AT_ONCE}). Try again later."
+                ),
+                LONGEST_WAIT,
+            )
+        }),
+    }
+}
+
 /// In a task of its own: a caller that hangs up does not leave behind a change that is half made.
-async fn perform(context: Context, route: &'static AdminRoute) -> Result<Reply, GatewayError> {
-    let done = tokio::spawn((route.handler)(context)).await;
+async fn perform(
+    context: Context,
+    place: OwnedSemaphorePermit,
+    route: &'static AdminRoute,
+) -> Result<Reply, GatewayError> {
+    let task = async move {
+        let _place = place;
+        (route.handler)(context).await
+    };
+    let done = tokio::spawn(task).await;
     done.unwrap_or_else(|error| {
         tracing::error!(%error, route = ?route, "an administrative request broke off");
         Err(GatewayError::internal("The request broke off; the log says why."))

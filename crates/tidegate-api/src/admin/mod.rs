@@ -22,7 +22,7 @@ mod usage;
 mod views;
 
 pub use context::Administration;
-pub(crate) use handle::{document, handle};
+pub(crate) use handle::{AT_ONCE, document, handle};
 pub use openapi::openapi;
 pub use requests::CreateKey;
 pub use views::{AuditLineView, KeyView, KeyWithSecret, List, OrganizationView, TeamView, VerificationView};

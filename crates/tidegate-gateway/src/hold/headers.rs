@@ -92,7 +92,13 @@ impl Values {
         Self(BytesMut::with_capacity(USUAL_VALUES))
     }
 
-    fn put_rate(&mut self, headers: &mut HeaderMap, names: Names, remaining: &Remaining, reset: &dyn Display) {
+    fn put_rate(
+        &mut self,
+        headers: &mut HeaderMap,
+        names: Names,
+        remaining: &Remaining,
+        reset: &dyn Display,
+    ) {
         self.put_number(headers, names.limit, remaining.limit);
         self.put_number(headers, names.remaining, remaining.remaining);
         self.put(headers, names.reset, reset);
