@@ -128,9 +128,13 @@ fn check(used: &Use, received: &Received, status: u16, words: [&str; 3]) {
 }
 
 async fn start() -> (RunningSim, TestGateway) {
+    start_with("").await
+}
+
+async fn start_with(server: &str) -> (RunningSim, TestGateway) {
     let simulator = Simulator::start(SimOptions::default()).await.unwrap();
     let yaml = format!(
-        "providers:\n  openai:\n    base_url: {}\n    api_key: sk-secret\n",
+        "{server}providers:\n  openai:\n    base_url: {}\n    api_key: sk-secret\n",
         simulator.base_url(Dialect::OpenAiChat)
     );
     let gateway = TestGateway::start(&yaml).await;
@@ -272,4 +276,28 @@ async fn every_call_that_costs_is_held_against_budgets() {
         );
     }
     assert_eq!(gateway.calls().await.iter().filter(|call| call.operation.as_str() == "chat").count(), 0);
+}
+
+#[tokio::test]
+async fn every_call_needs_a_place_and_nothing_else_does() {
+    let (_simulator, gateway) = start_with("server: { max_calls: 1, queue: { length: 0 } }\n").await;
+    let client = Client::new(gateway.address());
+    let holding = json!({"model": "openai/silent", "messages": [{"role": "user", "content": "Hi"}]});
+    let holding = tokio::spawn(async move { client.post("/v1/chat/completions", &holding).await });
+    while gateway.gateway().status().places.taken == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    for used in uses() {
+        let received = send(&gateway, None, &used).await;
+        match used.kind {
+            Kind::Spends | Kind::Free => {
+                check(&used, &received, 503, ["overloaded", "overloaded_error", "UNAVAILABLE"]);
+                assert!(received.header("retry-after").parse::<u64>().unwrap() >= 1, "{}", used.name);
+            }
+            Kind::Open if used.path == "/health/ready" => assert_eq!(received.status.as_u16(), 503),
+            Kind::Lists | Kind::Open => assert_eq!(received.status.as_u16(), 200, "{}", used.name),
+        }
+    }
+    holding.abort();
+    assert_eq!(gateway.calls_when(1).await.len(), 1, "those who were turned away left no entry");
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// One step of an answer.
@@ -17,6 +18,8 @@ pub enum Step {
     Send(Vec<u8>),
     /// Waits.
     Wait(Duration),
+    /// Waits until the test says go on.
+    Await(Arc<Notify>),
     /// Closes the connection.
     Close,
     /// Keeps the connection open and says nothing more, until the other side closes it.
@@ -61,6 +64,27 @@ struct State {
     script: Mutex<VecDeque<Vec<Step>>>,
     arrived: Mutex<Vec<Arrived>>,
     hung_up: Mutex<Vec<Instant>>,
+    /// Requests that are being answered, and the most that ever were at once.
+    open: Mutex<(usize, usize)>,
+}
+
+/// A request that is being answered.
+struct Open<'a>(&'a State);
+
+impl<'a> Open<'a> {
+    fn begin(state: &'a State) -> Self {
+        let mut open = state.open.lock().expect("no panic");
+        open.0 += 1;
+        open.1 = open.1.max(open.0);
+        drop(open);
+        Self(state)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.open.lock().expect("no panic").0 -= 1;
+    }
 }
 
 impl ScriptedProvider {
@@ -87,6 +111,11 @@ impl ScriptedProvider {
     /// The requests that arrived so far.
     pub fn arrived(&self) -> Vec<Arrived> {
         self.state.arrived.lock().expect("no panic").clone()
+    }
+
+    /// The most requests that were being answered at once.
+    pub fn most_at_once(&self) -> usize {
+        self.state.open.lock().expect("no panic").1
     }
 
     /// Waits until so many connections were closed from the other side while an answer was being given.
@@ -145,6 +174,7 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
     stream.set_nodelay(true).expect("a socket option");
     let mut buffer = Vec::new();
     while let Some(arrived) = read_request(&mut stream, &mut buffer).await {
+        let _open = Open::begin(&state);
         state.arrived.lock().expect("no panic").push(arrived);
         let steps = {
             let mut script = state.script.lock().expect("no panic");
@@ -155,6 +185,10 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
                 Step::Send(bytes) => stream.write_all(&bytes).await.is_ok(),
                 Step::Wait(time) => tokio::select! {
                     () = tokio::time::sleep(time) => true,
+                    () = closed(&stream) => false,
+                },
+                Step::Await(sign) => tokio::select! {
+                    () = sign.notified() => true,
                     () = closed(&stream) => false,
                 },
                 Step::Close => return,
