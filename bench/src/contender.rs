@@ -43,11 +43,15 @@ pub(crate) enum Contender {
     TenKeys,
     /// The same with very many keys.
     ManyKeys,
+    /// A model with one target.
+    OneTarget,
+    /// A model with ten targets, of which the fastest is looked for.
+    TenTargets,
+    /// A model without experiments.
+    Unshadowed,
+    /// The same with every call sent to another target as well.
+    Shadowed,
 }
-
-/// Tidegate in its settings, in the order of the table.
-pub(crate) const SETTINGS: [Contender; 4] =
-    [Contender::Bare, Contender::Tidegate, Contender::TenKeys, Contender::ManyKeys];
 
 impl Contender {
     pub(crate) fn title(self) -> &'static str {
@@ -60,6 +64,10 @@ impl Contender {
             Self::Bare => "Tidegate, nothing kept",
             Self::TenKeys => "Tidegate, key, limits, budgets, ledger",
             Self::ManyKeys => "the same with very many keys",
+            Self::OneTarget => "one target",
+            Self::TenTargets => "ten targets, `latency`",
+            Self::Unshadowed => "no shadow",
+            Self::Shadowed => "every call shadowed",
         }
     }
 
@@ -68,7 +76,24 @@ impl Contender {
     }
 
     pub(crate) fn is_tidegate(self) -> bool {
-        SETTINGS.contains(&self)
+        !matches!(self, Self::Direct | Self::Haproxy | Self::Nginx | Self::Forward)
+    }
+
+    /// The model `entry` and what belongs to it, in the configuration.
+    fn models(self) -> String {
+        match self {
+            Self::OneTarget | Self::Unshadowed => "models:\n  entry: { targets: [mock/m0] }\n".to_owned(),
+            Self::TenTargets => {
+                let targets: Vec<String> = (0..10).map(|number| format!("mock/m{number}")).collect();
+                format!("models:\n  entry: {{ strategy: latency, targets: [{}] }}\n", targets.join(", "))
+            }
+            Self::Shadowed => {
+                "models:\n  entry: { targets: [mock/m0] }\nexperiments:\n  copy:\n    model: entry\n    \
+                               shadow: { target: mock/m1, share: 100% }\n"
+                    .to_owned()
+            }
+            _ => String::new(),
+        }
     }
 
     /// How many keys there are.
@@ -258,11 +283,19 @@ fn command(
             command.arg(address.to_string()).arg(format!("http://{mock}")).arg(options.workers.to_string());
             command
         }
-        Contender::Tidegate | Contender::Bare | Contender::TenKeys | Contender::ManyKeys => {
+        Contender::Tidegate
+        | Contender::Bare
+        | Contender::TenKeys
+        | Contender::ManyKeys
+        | Contender::OneTarget
+        | Contender::TenTargets
+        | Contender::Unshadowed
+        | Contender::Shadowed => {
             let mut command = Command::new(options.tidegate.as_ref().context("--tidegate")?);
             let data = accounts.map_or_else(|| directory.join("data"), Accounts::data);
             let keeps = contender != Contender::Bare;
-            let file = write("tidegate.yaml", tidegate(options, mock, address, &data, keeps))?;
+            let configuration = tidegate(options, mock, address, &data, keeps) + &contender.models();
+            let file = write("tidegate.yaml", configuration)?;
             command.arg("serve").arg("--config").arg(file).env_clear().current_dir(directory);
             command
         }

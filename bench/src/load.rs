@@ -10,6 +10,7 @@ use memchr::memmem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::scenario::{Exchange, Expected};
 
@@ -182,19 +183,30 @@ pub(crate) async fn warm_up(
     tasks.join_all().await.into_iter().collect()
 }
 
-/// Asks on every connection, over and over, until the time is up; the last answers are awaited and counted.
+/// Asks on every connection, over and over, until the time is up; the last answers are awaited and counted. With a pace,
+/// each asks so often and no sooner, the connections one after the other.
 pub(crate) async fn closed_loop(
     connections: Vec<Connection>,
     exchange: &Exchange,
+    pace: Option<Duration>,
     length: Duration,
 ) -> anyhow::Result<(Vec<Connection>, Vec<Sample>)> {
     let end = Instant::now() + length;
     let mut tasks = JoinSet::new();
-    for mut connection in connections {
+    let count = u32::try_from(connections.len().max(1))?;
+    for (place, mut connection) in (0..).zip(connections) {
         let exchange = exchange.clone();
+        let mut ticks = pace.map(|pace| {
+            let mut ticks = tokio::time::interval_at((Instant::now() + pace / count * place).into(), pace);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            ticks
+        });
         tasks.spawn(async move {
             let mut samples = Vec::new();
             while Instant::now() < end {
+                if let Some(ticks) = &mut ticks {
+                    ticks.tick().await;
+                }
                 samples.push(connection.ask(&exchange).await?);
             }
             anyhow::Ok((connection, samples))

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::accounts::Accounts;
-use crate::contender::{self, Contender, Running, SETTINGS};
+use crate::contender::{self, Contender, Running};
 use crate::load::{self, Connection, Sample};
 use crate::mock::Mock;
 use crate::options::Options;
@@ -114,8 +114,9 @@ async fn run_all(options: &Options, mock: &Mock) -> anyhow::Result<Results> {
         }
     }
     let mut settings = Vec::new();
-    if options.tidegate.is_some() && options.scenarios().contains(&Scenario::KeysAndLimits) {
-        settings = in_settings(options, mock, &mut loads).await?;
+    let of_settings = options.scenarios().into_iter().filter(|scenario| scenario.is_of_settings());
+    for scenario in of_settings.filter(|_| options.tidegate.is_some()) {
+        settings.extend(in_settings(scenario, options, mock, &mut loads).await?);
     }
     Ok(Results {
         rounds: options.rounds,
@@ -133,9 +134,14 @@ async fn run_all(options: &Options, mock: &Mock) -> anyhow::Result<Results> {
 }
 
 /// One binary in several settings: what does each cost?
-async fn in_settings(options: &Options, mock: &Mock, loads: &mut Vec<Load>) -> anyhow::Result<Vec<Start>> {
+async fn in_settings(
+    scenario: Scenario,
+    options: &Options,
+    mock: &Mock,
+    loads: &mut Vec<Load>,
+) -> anyhow::Result<Vec<Start>> {
     let mut accounts = Vec::new();
-    for contender in SETTINGS {
+    for contender in scenario.settings() {
         accounts.push(match contender.keys(options) {
             Some(count) => {
                 eprintln!("making {count} keys");
@@ -146,12 +152,12 @@ async fn in_settings(options: &Options, mock: &Mock, loads: &mut Vec<Load>) -> a
     }
     let mut starts = Vec::new();
     let mut running = Vec::new();
-    for (contender, accounts) in SETTINGS.into_iter().zip(&accounts) {
+    for (&contender, accounts) in scenario.settings().iter().zip(&accounts) {
         let (start, process) = start_up(contender, options, mock, accounts.as_ref()).await?;
         starts.push(start);
         running.push(process);
     }
-    loads.extend(all_rounds(Scenario::KeysAndLimits, &running, options, mock).await?);
+    loads.extend(all_rounds(scenario, &running, options, mock).await?);
     for (start, process) in starts.iter_mut().zip(&running) {
         let id = process.process().context("no process")?;
         start.peak_bytes = process::memory(id)?.peak_bytes;
@@ -235,7 +241,8 @@ async fn one_round(scenario: Scenario, process: &Running, options: &Options) -> 
     process.come_to_rest().await?;
     let cpu_before = cpu()?;
     let began = Instant::now();
-    let (connections, samples) = load::closed_loop(connections, &exchange, options.round()).await?;
+    let (connections, samples) =
+        load::closed_loop(connections, &exchange, scenario.pace(), options.round()).await?;
     let elapsed = began.elapsed();
     process.come_to_rest().await?;
     let cpu = cpu()?.zip(cpu_before).map(|(after, before)| after.saturating_sub(before));

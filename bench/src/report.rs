@@ -111,53 +111,62 @@ fn memory(page: &mut String, results: &Results) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tidegate in several settings: loads, start and memory in one table.
+/// Tidegate in several settings: loads, start and memory in a table for each scenario.
 fn settings(page: &mut String, results: &Results) -> anyhow::Result<()> {
-    if results.settings.is_empty() {
-        return Ok(());
-    }
-    writeln!(
-        page,
-        "\n## {}\n\n| | requests/s | p50 | p99 | CPU per request | times nothing kept | first answer after | memory idle | at its peak |\n\
-         |---|---:|---:|---:|---:|---:|---:|---:|---:|",
-        Scenario::KeysAndLimits.title()
-    )?;
-    for start in &results.settings {
-        let Some(load) = load_of_settings(results, start.contender) else { continue };
-        let title = match start.contender {
-            Contender::Tidegate => "Tidegate, the ledger alone".to_owned(),
-            Contender::ManyKeys => format!("the same with {} keys", results.many_keys),
-            other => other.title().to_owned(),
-        };
+    for scenario in Scenario::ALL {
+        let Some(base) = scenario.settings().first() else { continue };
+        let mut starts =
+            results.settings.iter().filter(|start| scenario.settings().contains(&start.contender)).peekable();
+        if starts.peek().is_none() {
+            continue;
+        }
         writeln!(
             page,
-            "| {title} | {:.0} | {} | {} | {:.1} µs | {:.2} | {:.0} ms | {:.1} MB | {:.1} MB |",
-            load.requests_per_second,
-            time(load.p50_us),
-            time(load.p99_us),
-            load.cpu_us_per_request.unwrap_or_default(),
-            ratio_of_settings(results, start.contender, Contender::Bare).unwrap_or_default(),
-            start.first_answer_ms,
-            megabytes(start.idle_bytes),
-            megabytes(start.peak_bytes),
+            "\n## {}\n\n| | requests/s | p50 | p99 | CPU per request | times the first | first answer after | memory idle | at its peak |\n\
+             |---|---:|---:|---:|---:|---:|---:|---:|---:|",
+            scenario.title()
         )?;
+        for start in starts {
+            let Some(load) = load_of(results, scenario, start.contender) else { continue };
+            let title = match start.contender {
+                Contender::Tidegate => "Tidegate, the ledger alone".to_owned(),
+                Contender::ManyKeys => format!("the same with {} keys", results.many_keys),
+                other => other.title().to_owned(),
+            };
+            writeln!(
+                page,
+                "| {title} | {:.0} | {} | {} | {:.1} µs | {:.2} | {:.0} ms | {:.1} MB | {:.1} MB |",
+                load.requests_per_second,
+                time(load.p50_us),
+                time(load.p99_us),
+                load.cpu_us_per_request.unwrap_or_default(),
+                ratio_of_settings(results, scenario, start.contender, *base).unwrap_or_default(),
+                start.first_answer_ms,
+                megabytes(start.idle_bytes),
+                megabytes(start.peak_bytes),
+            )?;
+        }
     }
     Ok(())
 }
 
-fn load_of_settings(results: &Results, contender: Contender) -> Option<&Load> {
-    results.loads.iter().find(|load| load.scenario.is_of_settings() && load.contender == contender)
+fn load_of(results: &Results, scenario: Scenario, contender: Contender) -> Option<&Load> {
+    results.loads.iter().find(|load| load.scenario == scenario && load.contender == contender)
 }
 
 /// CPU time per request in one setting as a multiple of that in another.
-fn ratio_of_settings(results: &Results, of: Contender, base: Contender) -> Option<f64> {
-    let base = load_of_settings(results, base)?.cpu_us_per_request?;
-    (base > 0.0).then_some(load_of_settings(results, of)?.cpu_us_per_request? / base)
+fn ratio_of_settings(results: &Results, scenario: Scenario, of: Contender, base: Contender) -> Option<f64> {
+    let base = load_of(results, scenario, base)?.cpu_us_per_request?;
+    (base > 0.0).then_some(load_of(results, scenario, of)?.cpu_us_per_request? / base)
 }
 
 fn targets(page: &mut String, results: &Results) -> anyhow::Result<()> {
     let mut rows = Vec::new();
-    for load in results.loads.iter().filter(|load| load.contender == Contender::Tidegate) {
+    for load in results
+        .loads
+        .iter()
+        .filter(|load| load.contender == Contender::Tidegate && !load.scenario.is_of_settings())
+    {
         if let Some(ratio) = ratio(results, load) {
             let target = load.scenario.target_ratio();
             let title = format!("{}: CPU, times HAProxy's", load.scenario.title());
@@ -189,16 +198,34 @@ fn targets(page: &mut String, results: &Results) -> anyhow::Result<()> {
             peak <= OPEN_STREAMS_TARGET_MB,
         ));
     }
-    if let Some(ratio) = ratio_of_settings(results, Contender::TenKeys, Contender::Bare) {
-        let target = Scenario::KeysAndLimits.target_ratio();
-        let title = "key, limits, budgets, ledger: CPU, times nothing kept".to_owned();
-        rows.push((title, format!("{ratio:.2}"), format!("{target}"), ratio <= target));
+    let of_cpu = [
+        (
+            Scenario::KeysAndLimits,
+            Contender::TenKeys,
+            "key, limits, budgets, ledger: CPU, times nothing kept",
+        ),
+        (Scenario::Routing, Contender::TenTargets, "`latency` over ten targets: CPU, times one target"),
+    ];
+    for (scenario, contender, title) in of_cpu {
+        let base = scenario.settings().first();
+        let ratio = base.and_then(|base| ratio_of_settings(results, scenario, contender, *base));
+        let Some(ratio) = ratio else { continue };
+        let target = scenario.target_ratio();
+        rows.push((title.to_owned(), format!("{ratio:.2}"), format!("{target}"), ratio <= target));
     }
-    let times = [Contender::TenKeys, Contender::ManyKeys].map(|of| load_of_settings(results, of));
+    let keys = Scenario::KeysAndLimits;
+    let times = [Contender::TenKeys, Contender::ManyKeys].map(|of| load_of(results, keys, of));
     if let [Some(ten), Some(million)] = times {
         let ratio = million.p50_us / ten.p50_us.max(1.0);
         let title = format!("{} keys: p50, times ten keys'", results.many_keys);
         rows.push((title, format!("{ratio:.2}"), format!("{AS_FAST}"), ratio <= AS_FAST));
+    }
+    let times = [Contender::Unshadowed, Contender::Shadowed].map(|of| load_of(results, Scenario::Shadow, of));
+    if let [Some(without), Some(with)] = times {
+        let ratio = with.p99_us / without.p99_us.max(1.0);
+        let target = Scenario::Shadow.target_ratio();
+        let title = "every call shadowed: p99, times that without".to_owned();
+        rows.push((title, format!("{ratio:.2}"), format!("{target}"), ratio <= target));
     }
     if rows.is_empty() {
         return Ok(());

@@ -1,6 +1,7 @@
 //! The loads: what is asked and what must come back. `measure` runs each against every contender.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -8,9 +9,13 @@ use serde_json::json;
 
 use crate::accounts::{SECRET_BYTES, Secrets};
 use crate::answers;
+use crate::contender::Contender;
 
 /// Bytes of text in the long conversation.
 const LONG_CONVERSATION_BYTES: usize = 100_000;
+
+/// With 32 connections, 640 requests a second.
+const SHADOW_PACE: Duration = Duration::from_millis(50);
 
 /// What callers show where no key is needed.
 const KEY: &str = "bench-key";
@@ -31,16 +36,22 @@ pub(crate) enum Scenario {
     TranslatedStream,
     /// As the first, against one binary in four settings: from nothing kept to keys, limits, budgets and the ledger.
     KeysAndLimits,
+    /// The same load against one target, and against ten of which the fastest is looked for.
+    Routing,
+    /// Fewer requests than the machine could serve, without and with a copy of each to another target.
+    Shadow,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::ChatWhole,
         Self::ChatStream,
         Self::LongConversation,
         Self::TranslatedWhole,
         Self::TranslatedStream,
         Self::KeysAndLimits,
+        Self::Routing,
+        Self::Shadow,
     ];
 
     pub(crate) fn title(self) -> &'static str {
@@ -51,6 +62,8 @@ impl Scenario {
             Self::TranslatedWhole => "OpenAI in, Anthropic out, whole",
             Self::TranslatedStream => "OpenAI in, Anthropic out, streamed",
             Self::KeysAndLimits => "Keys, limits, budgets and the ledger",
+            Self::Routing => "Routing by latency",
+            Self::Shadow => "Shadowing every call",
         }
     }
 
@@ -62,19 +75,39 @@ impl Scenario {
         matches!(self, Self::TranslatedWhole | Self::TranslatedStream)
     }
 
-    /// Who is measured under it: the proxies, or Tidegate in several settings.
-    pub(crate) fn is_of_settings(self) -> bool {
-        self == Self::KeysAndLimits
+    /// The settings of Tidegate that are measured under it, of which the first is what the others are compared with; none
+    /// where the proxies are measured.
+    pub(crate) fn settings(self) -> &'static [Contender] {
+        match self {
+            Self::KeysAndLimits => {
+                &[Contender::Bare, Contender::Tidegate, Contender::TenKeys, Contender::ManyKeys]
+            }
+            Self::Routing => &[Contender::OneTarget, Contender::TenTargets],
+            Self::Shadow => &[Contender::Unshadowed, Contender::Shadowed],
+            _ => &[],
+        }
     }
 
-    /// How many times HAProxy's CPU time per request Tidegate may take; in other settings, that of Tidegate with nothing
-    /// kept.
+    pub(crate) fn is_of_settings(self) -> bool {
+        !self.settings().is_empty()
+    }
+
+    /// How long a connection waits from one request to the next; without it, each asks as soon as it has its answer. A
+    /// machine that is busy to the last would show what a shadow costs, and not whether it stands in anybody's way.
+    pub(crate) fn pace(self) -> Option<Duration> {
+        (self == Self::Shadow).then_some(SHADOW_PACE)
+    }
+
+    /// How many times HAProxy's CPU time per request Tidegate may take; in several settings, that of the first.
     pub(crate) fn target_ratio(self) -> f64 {
         match self {
             Self::ChatWhole | Self::ChatStream => 2.5,
             Self::LongConversation => 2.0,
             Self::TranslatedWhole | Self::TranslatedStream => 4.0,
             Self::KeysAndLimits => 1.25,
+            Self::Routing => 1.1,
+            // Of the p99, not of CPU time: a copy of each call costs what a call costs.
+            Self::Shadow => 1.1,
         }
     }
 }
@@ -130,9 +163,11 @@ impl Expected {
 
 impl Exchange {
     pub(crate) fn of(scenario: Scenario, naming: Naming) -> Self {
+        let entry = scenario == Scenario::Routing || scenario == Scenario::Shadow;
         let translated = scenario.translated() && naming == Naming::Gateway;
         let model = match (naming, translated) {
             (Naming::Forwarding, _) => "gpt-4o-mini",
+            (Naming::Gateway, false) if entry => "entry",
             (Naming::Gateway, false) => "mock/gpt-4o-mini",
             (Naming::Gateway, true) => "mock-anthropic/claude-haiku-4-5",
         };
