@@ -85,7 +85,7 @@ fn compare_one_of(
         scale: metric.scale(),
         verdict: judge(&difference, metric, alpha),
         difference: difference.interval(alpha).map(|value| metric.told(value)),
-        p_value: (comparisons * (-difference.against(0.0)).exp()).min(1.0),
+        p_value: (comparisons * difference.p_value(0.0)).min(1.0),
     }
 }
 
@@ -95,7 +95,7 @@ fn difference(control: &ArmSums, arm: &ArmSums, metric: Metric) -> Difference {
 
 fn judge(difference: &Difference, metric: Metric, alpha: f64) -> Verdict {
     let is_higher = difference.estimate().is_some_and(|estimate| estimate > 0.0);
-    match (difference.is_refuted(0.0, -alpha.ln()), metric.direction(), is_higher) {
+    match (difference.is_refuted(0.0, alpha), metric.direction(), is_higher) {
         (false, ..) => Verdict::Undecided,
         (true, Direction::Neither, _) => Verdict::Different,
         (true, Direction::Higher, true) | (true, Direction::Lower, false) => Verdict::Better,

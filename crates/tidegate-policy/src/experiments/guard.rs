@@ -13,6 +13,9 @@ use super::sums::ArmSums;
 /// together.
 const GUARD_ALPHA: f64 = 0.05;
 
+/// Parts of a cost are parts of this at least, in nano-dollars: where the control is free, no part of it can be told.
+const LEAST_COST: f64 = 100.0;
+
 /// By how much an arm may be worse before it is stopped; `None`: by anything.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -137,12 +140,12 @@ fn breach(control: &ArmSums, arm: &ArmSums, guarded: Guarded, margin: f64, alpha
         _ => (Evidence::of(metric, control), Evidence::of(metric, arm), metric.untold(margin)),
     };
     let found = Difference::new(&control_evidence, &arm_evidence);
-    if found.estimate().is_none_or(|estimate| estimate <= most) || !found.is_refuted(most, -alpha.ln()) {
+    if found.estimate().is_none_or(|estimate| estimate <= most) || !found.is_refuted(most, alpha) {
         return None;
     }
     let (control_mean, arm_mean) = (control.mean()?, arm.mean()?);
     let difference = if is_bill {
-        found.interval(alpha).map(|above| margin + above / control_mean)
+        found.interval(alpha).map(|above| margin + above / control_mean.max(LEAST_COST))
     } else {
         found.interval(alpha).map(|value| metric.told(value))
     };
@@ -150,7 +153,7 @@ fn breach(control: &ArmSums, arm: &ArmSums, guarded: Guarded, margin: f64, alpha
         guarded,
         margin,
         difference,
-        p_value: (-found.against(most)).exp().min(1.0),
+        p_value: found.p_value(most),
         control: control_mean,
         arm: arm_mean,
         control_calls: control.count(),
@@ -186,6 +189,85 @@ impl fmt::Display for Breach {
                 if *guarded == Guarded::FirstToken { "the first token" } else { "an answer" }
             )?,
         }
-        write!(formatter, " (p {p_value:.4})")
+        if *p_value < 1e-4 {
+            formatter.write_str(" (p < 0.0001)")
+        } else {
+            write!(formatter, " (p = {p_value:.4})")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sums::Cluster;
+    use super::*;
+
+    fn arm(calls: u64, failed: u64, cost_nanos: f64) -> ArmSums {
+        let mut sums = ArmSums::default();
+        for call in 0..calls {
+            sums.add(Metric::Errors, f64::from(u8::from(call < failed)), None);
+            sums.add(Metric::Cost, cost_nanos, None);
+        }
+        sums
+    }
+
+    fn guards_that_fire(control: &ArmSums, arm: &ArmSums, settings: &GuardSettings) -> Vec<Guarded> {
+        match guard(control, arm, settings) {
+            GuardVerdict::Fine => Vec::new(),
+            GuardVerdict::Stop(breaches) => breaches.iter().map(|breach| breach.guarded).collect(),
+        }
+    }
+
+    #[test]
+    fn an_arm_is_stopped_for_what_is_worse_and_the_reason_has_the_figures() {
+        let settings = GuardSettings::default();
+        let control = arm(1000, 10, 2e6);
+        assert_eq!(guards_that_fire(&control, &arm(200, 2, 2e6), &settings), []);
+        assert_eq!(guards_that_fire(&control, &arm(200, 100, 2e6), &settings), [Guarded::Errors]);
+        let dear = guards_that_fire(&control, &arm(200, 2, 8e6), &settings);
+        assert_eq!(dear, [Guarded::Cost, Guarded::Bill], "costs that never vary are compared too");
+        let GuardVerdict::Stop(breaches) = guard(&control, &arm(200, 100, 2e6), &settings) else {
+            panic!("it was stopped just now");
+        };
+        let reason = breaches[0].to_string();
+        let expected = "50.0 % of 200 calls failed, 1.0 % of 1000 in the control: at least";
+        assert!(reason.starts_with(expected) && reason.ends_with("5.0 are allowed (p < 0.0001)"), "{reason}");
+    }
+
+    #[test]
+    fn an_arm_that_is_better_or_that_nobody_guards_goes_on() {
+        let (bad, good) = (arm(1000, 500, 9e6), arm(1000, 0, 1e6));
+        assert_eq!(guards_that_fire(&bad, &good, &GuardSettings::default()), []);
+        let off = GuardSettings { errors: None, cost: None, first_token: None, latency: None };
+        assert_eq!(guards_that_fire(&good, &bad, &off), []);
+    }
+
+    #[test]
+    fn nothing_seen_stops_nobody() {
+        let none = ArmSums::default();
+        assert_eq!(guards_that_fire(&none, &arm(1000, 1000, 1e9), &GuardSettings::default()), []);
+        assert_eq!(guards_that_fire(&arm(1000, 0, 1.0), &none, &GuardSettings::default()), []);
+    }
+
+    #[test]
+    fn an_arm_that_costs_where_the_control_is_free_is_stopped_and_can_be_told() {
+        let breaches = match guard(&arm(100, 0, 0.0), &arm(100, 0, 5e6), &GuardSettings::default()) {
+            GuardVerdict::Stop(breaches) => breaches,
+            GuardVerdict::Fine => panic!("it costs more"),
+        };
+        assert!(!breaches.iter().any(|breach| breach.to_string().contains("inf")), "{breaches:?}");
+        let kept: Vec<Breach> = serde_json::from_str(&serde_json::to_string(&breaches).unwrap()).unwrap();
+        assert_eq!(kept.len(), breaches.len());
+    }
+
+    #[test]
+    fn failures_stop_an_arm_before_many_users_have_seen_them() {
+        let (mut control, mut bad) = (ArmSums::default(), ArmSums::default());
+        let user = Some(Cluster::of(b"the only one"));
+        for _ in 0..30 {
+            control.add(Metric::Errors, 0.0, user);
+            bad.add(Metric::Errors, 1.0, user);
+        }
+        assert_eq!(guards_that_fire(&control, &bad, &GuardSettings::default()), [Guarded::Errors]);
     }
 }

@@ -229,16 +229,28 @@ impl Sums {
         if self.clusters.is_empty() || self.count == 0 {
             return 1.0;
         }
+        let all = real(self.count);
+        let seen = real(self.clusters_seen());
+        let alone = self.alone();
         if !self.has_enough_clusters() {
-            return real(self.count) / real(self.clusters_seen().max(1));
+            return (all / (seen + alone)).max(1.0);
         }
         if self.compared.deviations <= 0.0 {
             return 1.0;
         }
         let from_mean = |(count, sum): &(u64, f64)| (sum - real(*count) * self.compared.mean).powi(2);
         let between: f64 = self.clusters.iter().map(from_mean).sum();
-        let seen = real(self.clusters_seen());
-        (between * seen / (seen - 1.0) / self.compared.deviations).max(1.0)
+        (between * seen / (seen - 1.0) / self.compared.deviations + alone / all).max(1.0)
+    }
+
+    /// How many units these values are from, as far as clusters tell; `None` where each call is one.
+    pub(super) fn units(&self) -> Option<f64> {
+        (!self.clusters.is_empty()).then(|| real(self.clusters_seen()) + self.alone())
+    }
+
+    /// Calls without session, user or key stand for themselves, even where others have one.
+    fn alone(&self) -> f64 {
+        real(self.count) - real(self.clusters.iter().map(|(count, _)| count).sum())
     }
 
     /// Whether enough units were seen to judge how different they are; always, where calls are units.

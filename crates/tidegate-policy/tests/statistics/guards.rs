@@ -100,7 +100,7 @@ pub(crate) fn beyond_the_margin() -> Vec<Row> {
             Source::LongTail(4e5, 0.5),
             Source::RarelyDear(0.02, 100.0, 4e5, 0.5),
             0.5,
-            5000,
+            8000,
         ),
     ]
 }

@@ -70,6 +70,21 @@ pub(crate) fn same() -> Vec<Row> {
         ),
     ];
     let slow = Source::SlowSessions(900.0, 0.8);
+    let dear = Source::RarelyDear(0.01, 100.0, 4e5, 0.01);
+    let tail = Source::LongTail(900.0, 1.5);
+    for (name, metric, source, units, share) in [
+        ("for long: latency, deviation 1.5, 5 % of calls in the arm", Metric::Latency, tail, Calls, 0.05),
+        (
+            "for long: cost, one call in a hundred a hundred times, 5 % of calls",
+            Metric::Cost,
+            dear,
+            Calls,
+            0.05,
+        ),
+        ("for long: latency of sessions, 10 % of them in the arm", Metric::Latency, slow, Sessions, 0.1),
+    ] {
+        rows.push(Row { runs: FEW_RUNS, ..row(name, metric, source, units, share, 10_000) });
+    }
     rows.push(Row {
         name: "latency of sessions, were each call taken for a unit (why it is not)",
         calls: 1000,
