@@ -13,6 +13,7 @@ use tidegate_wire::{Dialect, PathFacts, carry};
 
 use crate::admit::Principal;
 use crate::error::GatewayError;
+use crate::plan::{Steering, read_steering};
 use crate::queue::priority_of;
 
 /// The longest model name that is looked up; real ones have some 60 characters, fine-tunes and ARNs up to 200.
@@ -103,6 +104,28 @@ pub struct Call {
     pub dialect_headers: HeaderMap,
     /// The end user, as the body or a header names it.
     pub end_user: Option<Text>,
+    /// The request's headers, for conditions.
+    pub(crate) headers: CallerHeaders,
+    /// What the caller wishes about who is asked.
+    pub(crate) steering: Option<Box<Steering>>,
+    /// The part that is spent of the tightest budget; `None` where no condition asks, or it cannot be known.
+    pub(crate) budget_used: Option<f64>,
+}
+
+/// A request's headers. Credentials are among them, so they are never shown.
+pub(crate) struct CallerHeaders(HeaderMap);
+
+impl CallerHeaders {
+    /// A header by its name, in any case.
+    pub(crate) fn get(&self, name: &str) -> Option<&http::HeaderValue> {
+        self.0.get(name)
+    }
+}
+
+impl std::fmt::Debug for CallerHeaders {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 impl Call {
@@ -141,9 +164,10 @@ pub fn accept(id: CallId, arrival: Arrival) -> Result<Call, GatewayError> {
     })?;
     let dialect = arrival.dialect;
     let required = if dialect == Dialect::Gemini { "contents" } else { "messages" };
+    let steering = read_steering(&document, dialect, &arrival.headers)?;
     let (model, stream, json_array) = match arrival.path {
         Some(path) => (path.model, path.stream, path.json_array),
-        None => (read_model(&document)?, read_flag(&document, "stream")?, false),
+        None => (read_model(&document, steering.as_deref())?, read_flag(&document, "stream")?, false),
     };
     check_model_name(&model)?;
     match document.get(required).map(tidegate_wire::json::Value::kind) {
@@ -183,10 +207,20 @@ pub fn accept(id: CallId, arrival: Arrival) -> Result<Call, GatewayError> {
         wishes,
         dialect_headers: dialect_headers(&arrival.headers, dialect),
         end_user,
+        headers: CallerHeaders(arrival.headers),
+        steering,
+        budget_used: None,
     })
 }
 
-fn read_model(document: &Document) -> Result<String, GatewayError> {
+/// The model; who names several need not name one besides.
+fn read_model(document: &Document, steering: Option<&Steering>) -> Result<String, GatewayError> {
+    let first = steering.and_then(|steering| steering.models.first());
+    if let Some(first) = first
+        && document.get("model").is_none_or(tidegate_wire::json::Value::is_null)
+    {
+        return Ok(first.clone());
+    }
     let missing =
         |message: &str| GatewayError { param: Some("model".into()), ..GatewayError::bad_request(message) };
     match document.get("model") {

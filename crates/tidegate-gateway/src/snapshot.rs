@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidegate_catalog::Catalog;
-use tidegate_config::{Key, KeySource, Model, Settings};
+use tidegate_config::{Key, KeySource, Model, Settings, Variable};
 
 use crate::clock::Clock;
 use crate::gateway::StoredCredential;
@@ -28,6 +28,8 @@ pub(crate) struct Snapshot {
     in_order: Vec<Arc<Provider>>,
     /// The entries of `models:`, in the order of the settings.
     entries: Vec<Entry>,
+    /// Whether some condition looks at the budget, which has to be asked for before a plan is made.
+    pub(crate) looks_at_budget: bool,
 }
 
 impl Snapshot {
@@ -55,7 +57,12 @@ impl Snapshot {
         };
         let keeper = Arc::new(BodyKeeper::new(&settings.ledger.bodies)?);
         let entries = plan::entries::prepare(&settings, catalog, |name| providers.get(name));
-        Ok(Self { settings, catalog, keeper, jwt, providers, in_order, entries })
+        let conditions = settings.models.values().flat_map(|model| {
+            model.when.iter().chain(model.targets.iter().filter_map(|target| target.when.as_ref()))
+        });
+        let looks_at_budget =
+            { conditions }.any(|condition| condition.variables().contains(&Variable::BudgetUsed));
+        Ok(Self { settings, catalog, keeper, jwt, providers, in_order, entries, looks_at_budget })
     }
 
     pub(crate) fn provider(&self, name: &str) -> Option<&Arc<Provider>> {

@@ -6,15 +6,16 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate_store::CallId;
 use tidegate_wire::Losses;
 
-use crate::accept::{Arrival, accept};
+use crate::accept::{Arrival, Call, accept};
 use crate::admit::{permit, refuse_model};
 use crate::attempt::{Answered, Means, Won, attempt};
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
-use crate::hold::{hold, put_room, tell_crossed};
+use crate::hold::{budget_used, hold, put_room, tell_crossed};
 use crate::plan::{nobody_left, plan};
 use crate::relay::AnswerBody;
 use crate::settle::Settlement;
+use crate::snapshot::Snapshot;
 use crate::upstream::UpstreamClient;
 
 /// The most bytes of `x-tidegate-dropped`; clients and proxies limit headers to some 8 KB in all.
@@ -60,7 +61,7 @@ pub async fn walk(
     arrival: Arrival,
 ) -> Result<Answer, Refusal> {
     // First, because nothing else can be decided about a request that makes no sense.
-    let call = accept(id, arrival)?;
+    let mut call = accept(id, arrival)?;
 
     // Who asks was settled before the body was read; now it is known what for.
     permit(gateway, &call)?;
@@ -72,6 +73,8 @@ pub async fn walk(
     // settlement is dropped, wherever that is.
     let mut settlement = Settlement::open(gateway, &snapshot, &call)?;
 
+    // What the plan must know of the world besides what it finds in the snapshot.
+    gather(gateway, &snapshot, &mut call).await;
     let now = gateway.clock.now();
     let mut plan = plan(&snapshot, &call, now).inspect_err(|error| settlement.refused(error.status))?;
     if plan.targets.is_empty() {
@@ -116,6 +119,9 @@ pub async fn walk(
     settlement.dropped(&losses);
     settlement.first_token();
     put(&mut headers, "x-tidegate-target", &planned.target.label);
+    if let Some(route) = &plan.route {
+        put(&mut headers, "x-tidegate-route", &route.to_string());
+    }
     headers.insert("x-tidegate-attempts", HeaderValue::from(settlement.attempts()));
     if !losses.is_empty() {
         put(&mut headers, "x-tidegate-dropped", &dropped_header(&losses));
@@ -142,6 +148,17 @@ pub async fn walk(
             Answer { headers, is_event_stream: !call.json_array, body: AnswerBody::stream(relay) }
         }
     })
+}
+
+/// Finds out what is not known from the request alone: whom the caller means, and how far its budgets are used where a condition
+/// looks at that.
+pub(crate) async fn gather(gateway: &Gateway, snapshot: &Snapshot, call: &mut Call) {
+    if let Some(steering) = &mut call.steering {
+        steering.settle(snapshot);
+    }
+    if snapshot.looks_at_budget {
+        call.budget_used = budget_used(gateway, call).await;
+    }
 }
 
 fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {

@@ -13,7 +13,7 @@ use tidegate_wire::{Dialect, Losses, RequestOptions, anthropic, gemini};
 
 use crate::accept::{Call, Operation};
 use crate::error::GatewayError;
-use crate::plan::{Plan, Planned};
+use crate::plan::{Plan, Planned, STEERING_MEMBERS, Steering};
 use crate::upstream::UpstreamBody;
 
 /// A call as targets of other dialects see it: parsed when the first of them needs it, and not before.
@@ -42,6 +42,15 @@ impl<'a> Translation<'a> {
                     }
                     _ => codec.parse_request(self.call.body(), self.call.path_facts()),
                 }
+                .map(|mut conversation| {
+                    // They have been heeded, and would be reported as lost.
+                    if self.wishes_in_body() {
+                        STEERING_MEMBERS
+                            .iter()
+                            .for_each(|member| drop(conversation.rest.shift_remove(*member)));
+                    }
+                    conversation
+                })
                 .map_err(GatewayError::from)
             })
             .as_ref()
@@ -54,15 +63,35 @@ impl<'a> Translation<'a> {
     }
 
     fn body(&self, planned: &Planned) -> Result<(Vec<Bytes>, Losses), GatewayError> {
+        let note_unheeded = |mut losses: Losses| {
+            let wishes = self.wishes_dropped_for(planned);
+            for field in wishes.iter().flat_map(|wishes| &wishes.for_others) {
+                losses.push(field.clone());
+            }
+            losses
+        };
         if self.passes_through(planned) {
-            return Ok((self.spliced(planned), Losses::new()));
+            return Ok((self.spliced(planned), note_unheeded(Losses::new())));
         }
+        let call = self.call;
         let options = RequestOptions {
             model: &planned.target.model,
             stream: self.call.stream,
             traits: &planned.target.traits,
         };
-        let conversation = self.conversation()?;
+        let mut conversation = Cow::Borrowed(self.conversation()?);
+        if self.wishes_in_body()
+            && planned.dialect() == call.dialect
+            && self.wishes_dropped_for(planned).is_none()
+        {
+            let written =
+                STEERING_MEMBERS.into_iter().filter_map(|name| Some((name, call.document.get(name)?)));
+            for (name, value) in written {
+                let value = value.deserialize().unwrap_or_default();
+                conversation.to_mut().rest.insert(name.to_owned(), value);
+            }
+        }
+        let conversation = &*conversation;
         if planned.dialect() != self.call.dialect && anthropic::is_threaded(conversation) {
             return Err(thread_unsupported());
         }
@@ -73,7 +102,17 @@ impl<'a> Translation<'a> {
             (Operation::CountTokens, Dialect::Gemini) => gemini::render_count_request(conversation, &options),
             (_, dialect) => dialect.codec().render_request(conversation, &options),
         };
-        Ok((vec![rendered.body], rendered.losses))
+        Ok((vec![rendered.body], note_unheeded(rendered.losses)))
+    }
+
+    /// Whether the caller's wishes stand among the members of the body.
+    fn wishes_in_body(&self) -> bool {
+        self.call.steering.as_ref().is_some_and(|wishes| wishes.in_body)
+    }
+
+    /// The caller's wishes about who is asked, for a target that does not get them: they have been heeded here.
+    fn wishes_dropped_for(&self, planned: &Planned) -> Option<&Steering> {
+        self.call.steering.as_deref().filter(|wishes| !wishes.passes_to(&planned.provider.kind))
     }
 
     /// The caller's bytes with what must change: the model's name, and usage asked for in OpenAI's streams.
@@ -89,6 +128,11 @@ impl<'a> Translation<'a> {
             && planned.target.traits.stream_options
         {
             splice = splice.set_nested("stream_options", "include_usage", JsonText::boolean(true));
+        }
+        if self.wishes_in_body() && self.wishes_dropped_for(planned).is_some() {
+            for member in STEERING_MEMBERS {
+                splice = splice.remove(member);
+            }
         }
         splice.finish().into_segments().collect()
     }

@@ -80,6 +80,28 @@ pub(crate) async fn hold(
     reserved.map(Some).map_err(|refused| to_refusal(gateway, call, refused))
 }
 
+/// The part that is spent of the tightest budget of a call, what calls in flight may spend included; 0 where none applies, and
+/// `None` where nobody can say.
+pub(crate) async fn budget_used(gateway: &Gateway, call: &Call) -> Option<f64> {
+    let mut levels = levels_of(gateway, call);
+    levels.retain(|level| !level.limits.budgets.is_empty());
+    if levels.is_empty() {
+        return Some(0.0);
+    }
+    let usage = gateway.limiter().usage(&levels).await.ok()?;
+    let budgets = usage.iter().flat_map(|level| &level.usage.budgets);
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a share of money, exact to more digits than anybody compares"
+    )]
+    let part = |spent: i64, limit: i64| if limit > 0 { spent as f64 / limit as f64 } else { 1.0 };
+    Some(
+        budgets
+            .map(|usage| part(usage.used.0.saturating_add(usage.held.0), usage.budget.usd.0))
+            .fold(0.0, f64::max),
+    )
+}
+
 async fn reserve(gateway: &Gateway, call: &Call, levels: &Levels, amounts: Amounts) -> Result<Hold, Refused> {
     let limiter = gateway.limiter();
     match limiter.try_reserve(call.id, levels, amounts) {

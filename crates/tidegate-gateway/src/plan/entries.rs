@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_catalog::Catalog;
-use tidegate_config::Settings;
+use tidegate_config::{Condition, Settings};
 
 use super::order::{Planned, PlannedTarget};
 use crate::provider::Provider;
@@ -21,6 +21,8 @@ pub(crate) struct EntryTarget {
     /// Its place in the configuration's list.
     pub(crate) place: usize,
     pub(crate) weight: u32,
+    /// A call for which it does not hold does not go there.
+    pub(crate) when: Option<Condition>,
     pub(crate) planned: Planned,
 }
 
@@ -39,7 +41,7 @@ pub(crate) fn prepare<'a>(
                 let target = provider.target(&configured.model, catalog, settings);
                 let (timeouts, retry) = (configured.timeouts, configured.retry);
                 let planned = Planned::new(PlannedTarget { provider, target, timeouts, retry });
-                Some(EntryTarget { place, weight: configured.weight, planned })
+                Some(EntryTarget { place, weight: configured.weight, when: configured.when.clone(), planned })
             });
             Entry { targets: targets.collect() }
         })

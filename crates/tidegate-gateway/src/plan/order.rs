@@ -9,15 +9,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use smallvec::SmallVec;
-use tidegate_config::{FallbackOn, Retry, Timeouts};
+use tidegate_config::{AUTO, Auto, Condition, FallbackOn, Retry, Timeouts};
 use tidegate_policy::Moment;
 use tidegate_policy::routing::{Mix, Strategy};
 
+use super::conditions::Conditions;
+use super::difficulty::{self, Route};
 use super::entries::EntryTarget;
 use super::names::{Meaning, resolve};
 use super::passed_over::{PassedOver, Why};
 use super::ranking::{USUAL_TARGETS, choices, ranked};
 use super::requirements::{Needs, lack};
+use super::steering::{Sort, Steering, Unwanted, unwanted, wished_place, without_suffix};
 use super::trace::Trace;
 use crate::accept::Call;
 use crate::admit::allows_target;
@@ -38,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) deadline: Instant,
     pub(crate) falls_back_on_content_policy: bool,
     pub(crate) strict: bool,
+    /// What was chosen for a call that asked for `auto`.
+    pub(crate) route: Option<Route>,
 }
 
 /// One target of a plan. Cheap to clone: what it is made of is shared by all calls.
@@ -90,7 +95,11 @@ pub(super) fn plan_with(
     trace: Option<&mut Trace>,
 ) -> Result<Plan, GatewayError> {
     let settings = &snapshot.settings;
-    let meaning = resolve(snapshot, &call.model)?;
+    let steering = call.steering.as_deref();
+    let route = route(snapshot, call);
+    let asked = asked(snapshot, call, route.as_ref());
+    let first = asked.first().copied().unwrap_or(Asked { name: &call.model, means: &call.model, sort: None });
+    let meaning = resolve(snapshot, first.means)?;
     let policy = match &meaning {
         Meaning::Entry(model, _) => &model.policy,
         Meaning::Direct(_) => &settings.policy,
@@ -106,18 +115,31 @@ pub(super) fn plan_with(
     };
     let total = call.wishes.timeout.unwrap_or(configured_total);
     let falls_back_on_content_policy = policy.fallback_on.contains(&FallbackOn::ContentPolicy);
-    let strict = policy.strict || call.wishes.strict;
+    let wants_all = steering.is_some_and(|steering| steering.require_parameters);
+    let strict = policy.strict || call.wishes.strict || wants_all;
     let mut planner = Planner {
         snapshot,
         call,
         now,
+        asked: first,
+        steering,
         needs: Needs::new(call),
+        conditions: Conditions::new(call),
         targets: Vec::new(),
         doubtful: Vec::new(),
         passed_over: Vec::new(),
         trace,
     };
-    planner.add(&call.model, meaning)?;
+    planner.add_asked(first, meaning)?;
+    for further in asked.iter().skip(1) {
+        match resolve(snapshot, further.means) {
+            Ok(meaning) => planner.add_asked(*further, meaning)?,
+            // A name that only a provider knows to which the wishes are passed on.
+            Err(_) if planner.passes_wishes_on() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    planner.sort_across_models();
     let (targets, passed_over) = planner.chosen();
     Ok(Plan {
         targets,
@@ -125,7 +147,51 @@ pub(super) fn plan_with(
         deadline: call.at.checked_add(total).unwrap_or_else(|| call.at + Timeouts::default().total),
         falls_back_on_content_policy,
         strict,
+        route: route.clone(),
     })
+}
+
+/// A model that the caller names.
+#[derive(Debug, Clone, Copy)]
+struct Asked<'a> {
+    /// As the caller names it, without a suffix: what permissions are asked for.
+    name: &'a str,
+    /// What is looked up: the same, or what `auto` has chosen.
+    means: &'a str,
+    /// What the name's suffix asks for.
+    sort: Option<Sort>,
+}
+
+/// The models that the caller names, in order, each once.
+fn asked<'a>(snapshot: &Snapshot, call: &'a Call, route: Option<&'a Route>) -> SmallVec<[Asked<'a>; 1]> {
+    let mut all: SmallVec<[Asked<'a>; 1]> = SmallVec::new();
+    for written in names_of(call) {
+        let (name, sort) = without_suffix(snapshot, written);
+        let means = match route {
+            Some(route) if is_auto(snapshot, name).is_some() => &route.model,
+            _ => name,
+        };
+        if all.iter().all(|known| known.name != name) {
+            all.push(Asked { name, means, sort });
+        }
+    }
+    all
+}
+
+fn names_of(call: &Call) -> impl Iterator<Item = &str> {
+    let further = call.steering.as_deref().map_or(&[][..], |steering| steering.models.as_slice());
+    std::iter::once(call.model.as_str()).chain(further.iter().map(String::as_str))
+}
+
+/// What `auto` chooses, where the call asks for it.
+fn route(snapshot: &Snapshot, call: &Call) -> Option<Route> {
+    let auto = names_of(call).find_map(|written| is_auto(snapshot, without_suffix(snapshot, written).0))?;
+    Some(difficulty::route(auto, call))
+}
+
+fn is_auto<'s>(snapshot: &'s Snapshot, name: &str) -> Option<&'s Auto> {
+    let name = name.strip_prefix("models/").unwrap_or(name);
+    snapshot.settings.auto.as_ref().filter(|_| name == AUTO)
 }
 
 /// A plan in the making.
@@ -133,7 +199,11 @@ struct Planner<'a> {
     snapshot: &'a Snapshot,
     call: &'a Call,
     now: Moment,
+    /// The model that the caller names, on whose behalf targets are added.
+    asked: Asked<'a>,
+    steering: Option<&'a Steering>,
     needs: Needs<'a>,
+    conditions: Conditions<'a>,
     targets: Vec<Planned>,
     /// Those that may lack something, asked when nobody else can be.
     doubtful: Vec<Planned>,
@@ -141,7 +211,53 @@ struct Planner<'a> {
     trace: Option<&'a mut Trace>,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    /// Adds the targets of a model that the caller names.
+    fn add_asked(&mut self, asked: Asked<'a>, meaning: Meaning<'_>) -> Result<(), GatewayError> {
+        self.asked = asked;
+        let before = self.targets.len();
+        self.add(asked.means, meaning)?;
+        let wants_first_only = |wishes: &Steering| !wishes.allow_fallbacks && wishes.order.is_empty();
+        if self.steering.is_some_and(wants_first_only) {
+            for planned in self.targets.drain((before + 1).min(self.targets.len())..) {
+                self.passed_over.push(PassedOver {
+                    model: asked.name.into(),
+                    target: Arc::clone(&planned.target.label),
+                    why: Why::Unwanted(Unwanted::Fallback),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// What is best for this call, whatever the model's strategy: as the caller wishes.
+    fn sort(&self) -> Option<Sort> {
+        self.asked.sort.or_else(|| self.steering.and_then(|steering| steering.sort))
+    }
+
+    /// Whether somebody will be asked who gets the caller's wishes as they are.
+    fn passes_wishes_on(&self) -> bool {
+        self.steering.is_some_and(|steering| {
+            steering.in_body && self.targets.iter().any(|planned| steering.passes_to(&planned.provider.kind))
+        })
+    }
+
+    /// Puts all targets in one order, where the caller does not want the models one after the other.
+    fn sort_across_models(&mut self) {
+        let wishes = self.steering.filter(|steering| steering.sorts_across_models);
+        let Some(sort) = wishes.and_then(|steering| steering.sort) else { return };
+        let facts = self.targets.iter().map(|planned| (planned, 1));
+        let strategy = wished(sort);
+        let choices = choices(strategy, facts, &self.needs, self.call, self.now);
+        let sorted: Vec<Planned> = ranked(strategy, &choices)
+            .into_iter()
+            .filter_map(|place| self.targets.get(place).cloned())
+            .collect();
+        if sorted.len() == self.targets.len() {
+            self.targets = sorted;
+        }
+    }
+
     fn add(&mut self, name: &str, meaning: Meaning<'_>) -> Result<(), GatewayError> {
         let settings = &self.snapshot.settings;
         match meaning {
@@ -155,13 +271,16 @@ impl Planner<'_> {
                         let target = provider.target(model, self.snapshot.catalog, settings);
                         let retry = settings.policy.retry;
                         let planned = Planned::new(PlannedTarget { provider, target, timeouts, retry });
-                        EntryTarget { place, weight: 1, planned }
+                        EntryTarget { place, weight: 1, when: None, planned }
                     })
                     .collect();
-                self.add_targets(name, Strategy::Order, &targets);
+                self.add_targets(name, Strategy::Order, None, &targets);
             }
             Meaning::Entry(model, entry) => {
-                self.add_targets(name, strategy_of(model.strategy), &entry.targets);
+                self.add_targets(name, strategy_of(model.strategy), model.when.as_ref(), &entry.targets);
+                if self.steering.is_some_and(|steering| !steering.allow_fallbacks) {
+                    return Ok(());
+                }
                 for fallback in &model.fallback {
                     self.add(fallback, resolve(self.snapshot, fallback)?)?;
                 }
@@ -171,13 +290,21 @@ impl Planner<'_> {
     }
 
     /// Adds those of a model's targets that may be asked, in the order of its strategy.
-    fn add_targets(&mut self, model: &str, strategy: Strategy, targets: &[EntryTarget]) {
+    fn add_targets(
+        &mut self,
+        model: &str,
+        strategy: Strategy,
+        when: Option<&Condition>,
+        targets: &[EntryTarget],
+    ) {
+        let strategy = self.sort().map_or(strategy, wished);
         // Who names a provider's own model has chosen: what it lacks, it may say itself.
-        let is_choice = targets.len() > 1 || model != &*self.call.model;
+        let is_choice = targets.len() > 1 || model != self.asked.name;
+        let when = when.filter(|when| !self.conditions.hold(when, model, None, &self.needs));
         let mut fit: SmallVec<[&EntryTarget; USUAL_TARGETS]> = SmallVec::new();
         let mut doubtful: SmallVec<[&EntryTarget; 4]> = SmallVec::new();
         for target in targets {
-            match self.hindrance(target, is_choice) {
+            match self.hindrance(model, target, when, is_choice) {
                 None => fit.push(target),
                 Some(why) => {
                     if !why.is_certain() {
@@ -196,11 +323,33 @@ impl Planner<'_> {
     }
 
     /// Why a target cannot be asked, if so. What the principal may not use comes first: nothing more is said about it.
-    fn hindrance(&self, target: &EntryTarget, is_choice: bool) -> Option<Why> {
+    fn hindrance(
+        &mut self,
+        model: &str,
+        target: &EntryTarget,
+        unmet: Option<&Condition>,
+        is_choice: bool,
+    ) -> Option<Why> {
         let planned = &target.planned;
-        let call = self.call;
-        if !allows_target(&call.principal, &call.model, &planned.provider.name, &planned.target.label) {
+        let (provider, label) = (&planned.provider, &planned.target.label);
+        let principal = &self.call.principal;
+        let allows = |name| allows_target(principal, name, &provider.name, label);
+        if !allows(self.asked.name) && (self.asked.means == self.asked.name || !allows(self.asked.means)) {
             return Some(Why::Permission);
+        }
+        if let Some(unmet) = unmet {
+            return Some(Why::Condition(unmet.clone()));
+        }
+        if let Some(when) = &target.when
+            && !self.conditions.hold(when, model, Some((&provider.name, &planned.target.model)), &self.needs)
+        {
+            return Some(Why::Condition(when.clone()));
+        }
+        if let Some(steering) = self.steering {
+            let prices = planned.target.prices.as_ref().map(|(prices, _)| prices);
+            if let Some(unwanted) = unwanted(steering, &provider.name, &provider.kind, prices) {
+                return Some(Why::Unwanted(unwanted));
+            }
         }
         if is_choice { lack(&planned.target, &self.needs).map(Why::Lack) } else { None }
     }
@@ -221,7 +370,15 @@ impl Planner<'_> {
         // Also where the order is fixed: whoever is out or has just recovered does not stand first.
         let facts = targets.iter().map(|target| (&target.planned, target.weight));
         let choices = choices(strategy, facts, &self.needs, self.call, self.now);
-        let ranking = ranked(strategy, &choices);
+        let mut ranking: SmallVec<[usize; USUAL_TARGETS]> = ranked(strategy, &choices).into_iter().collect();
+        if let Some(steering) = self.steering {
+            ranking.sort_by_key(|place| {
+                let provider = targets.get(*place).map(|target| &target.planned.provider);
+                provider
+                    .and_then(|provider| wished_place(steering, &provider.name, &provider.kind))
+                    .unwrap_or(usize::MAX)
+            });
+        }
         for place in ranking {
             let (Some(target), Some(choice)) = (targets.get(place), choices.get(place)) else { continue };
             if self.push(&target.planned, is_doubtful)
@@ -251,6 +408,15 @@ impl Planner<'_> {
             return (self.doubtful, self.passed_over);
         }
         (self.targets, self.passed_over)
+    }
+}
+
+/// What the caller calls best, as `policy` knows it.
+fn wished(sort: Sort) -> Strategy {
+    match sort {
+        Sort::Price => Strategy::Cost,
+        Sort::Throughput => Strategy::Throughput,
+        Sort::Latency => Strategy::Latency,
     }
 }
 

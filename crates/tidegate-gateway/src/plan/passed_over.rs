@@ -3,8 +3,11 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use tidegate_config::Condition;
+
 use super::order::Plan;
 use super::requirements::Lack;
+use super::steering::Unwanted;
 use crate::accept::Call;
 use crate::error::GatewayError;
 
@@ -26,6 +29,10 @@ pub(crate) struct PassedOver {
 pub(crate) enum Why {
     /// The principal may not use it.
     Permission,
+    /// Its condition does not hold for the call.
+    Condition(Condition),
+    /// The caller does not want it.
+    Unwanted(Unwanted),
     /// It lacks what the call needs.
     Lack(Lack),
 }
@@ -34,7 +41,7 @@ impl Why {
     /// Whether it stays so when nobody else can be asked.
     pub(super) fn is_certain(&self) -> bool {
         match self {
-            Self::Permission => true,
+            Self::Permission | Self::Condition(_) | Self::Unwanted(_) => true,
             Self::Lack(lack) => lack.is_certain(),
         }
     }
@@ -43,6 +50,8 @@ impl Why {
     pub(super) fn word(&self) -> &'static str {
         match self {
             Self::Permission => "permission",
+            Self::Condition(_) => "condition",
+            Self::Unwanted(_) => "steering",
             Self::Lack(_) => "requirement",
         }
     }
@@ -52,6 +61,9 @@ impl fmt::Display for Why {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Permission => formatter.write_str("is not open to this key"),
+            // What the condition says is the operator's matter.
+            Self::Condition(_) => formatter.write_str("is not meant for calls like this one"),
+            Self::Unwanted(unwanted) => unwanted.fmt(formatter),
             Self::Lack(lack) => lack.fmt(formatter),
         }
     }
