@@ -45,9 +45,9 @@ impl<'a> Translation<'a> {
                 .map(|mut conversation| {
                     // They have been heeded, and would be reported as lost.
                     if self.wishes_in_body() {
-                        STEERING_MEMBERS
-                            .iter()
-                            .for_each(|member| drop(conversation.rest.shift_remove(*member)));
+                        for member in STEERING_MEMBERS {
+                            conversation.rest.shift_remove(member);
+                        }
                     }
                     conversation
                 })

@@ -105,14 +105,14 @@ fn labelled_prompts_are_told_apart_those_left_out_of_the_choice_of_weights_too()
             separation(&prompts, "easy", "medium"),
         );
         let accuracy = accuracy(&prompts);
-        let shown: String = all
+        let shown: Vec<String> = prompts
             .iter()
-            .filter(|prompt| prompt.is_held_out == is_held_out)
             .map(|prompt| {
                 let start: String = prompt.prompt.chars().take(60).collect();
-                format!("{} {} {start}\n", prompt.label, assess(&chat(&prompt.prompt)))
+                format!("{} {} {start}", prompt.label, assess(&chat(&prompt.prompt)))
             })
             .collect();
+        let shown = shown.join("\n");
         let figures = format!(
             "held out: {is_held_out}; easy/hard {far:.3}, medium/hard {near_hard:.3}, easy/medium {near_easy:.3}, right {accuracy:.3}\n{shown}"
         );
@@ -155,7 +155,7 @@ fn what_surrounds_the_question_counts() {
             body["messages"]
                 .as_array_mut()
                 .unwrap()
-                .insert(0, json!({"role": "system", "content": "rule ".repeat(800)}))
+                .insert(0, json!({"role": "system", "content": "rule ".repeat(800)}));
         },
         &|body| {
             let turns = body["messages"].as_array_mut().unwrap();
