@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate_catalog::{Catalog, Mode, ModelFacts, PriceTier, Prices, Rate};
-use tidegate_config::{Discount, PriceOverride, Settings};
+use tidegate_config::{AUTO, Auto, Discount, PriceOverride, Settings};
 
 use super::entries::Entry;
 use crate::clock::Clock;
@@ -64,6 +64,7 @@ pub(crate) fn resolve<'a>(snapshot: &'a Snapshot, name: &'a str) -> Result<Meani
 /// Every model that one can ask for by name: the entries, then what the catalog knows of each configured provider that
 /// converses.
 pub(crate) fn list(snapshot: &Snapshot) -> Vec<ListedModel> {
+    let auto = snapshot.settings.auto.as_ref().map(|auto| listed_auto(snapshot, auto));
     let entries = snapshot.settings.models.values().map(|entry| listed_entry(snapshot, entry));
     let direct = snapshot.providers().flat_map(|provider| {
         let models = snapshot.catalog.models(&provider.kind).iter();
@@ -71,11 +72,14 @@ pub(crate) fn list(snapshot: &Snapshot) -> Vec<ListedModel> {
             .filter(|facts| facts.mode == Mode::Chat)
             .map(|facts| listed_direct(snapshot, provider, &facts.name))
     });
-    entries.chain(direct).collect()
+    auto.into_iter().chain(entries).chain(direct).collect()
 }
 
 /// The one model that a name means.
 pub(crate) fn find(snapshot: &Snapshot, name: &str) -> Result<ListedModel, GatewayError> {
+    if let Some(auto) = snapshot.settings.auto.as_ref().filter(|_| name == AUTO) {
+        return Ok(listed_auto(snapshot, auto));
+    }
     Ok(match resolve(snapshot, name)? {
         Meaning::Entry(entry, _) => listed_entry(snapshot, entry),
         Meaning::Direct(serving) => {
@@ -153,6 +157,29 @@ fn listed_entry(snapshot: &Snapshot, entry: &tidegate_config::Model) -> ListedMo
         is_entry: true,
         context_window: facts.and_then(|facts| facts.context_window),
         max_output: facts.and_then(|facts| facts.max_output),
+    }
+}
+
+/// What stands behind `auto`: the targets of all its models, and of their windows what is sure to fit.
+fn listed_auto(snapshot: &Snapshot, auto: &Auto) -> ListedModel {
+    let names = [Some(&auto.small), auto.medium.as_ref(), Some(&auto.large)];
+    let models: Vec<ListedModel> =
+        names.into_iter().flatten().filter_map(|name| find(snapshot, name).ok()).collect();
+    let least = |figure: fn(&ListedModel) -> Option<u32>| {
+        models.iter().map(figure).min_by_key(|figure| figure.unwrap_or(0)).flatten()
+    };
+    let mut targets: Vec<String> = Vec::new();
+    for target in models.iter().flat_map(|model| &model.targets) {
+        if !targets.contains(target) {
+            targets.push(target.clone());
+        }
+    }
+    ListedModel {
+        name: AUTO.to_owned(),
+        targets,
+        is_entry: true,
+        context_window: least(|model| model.context_window),
+        max_output: least(|model| model.max_output),
     }
 }
 
