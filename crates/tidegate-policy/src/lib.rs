@@ -24,7 +24,7 @@ pub use access::{Area, Feature, Features, ModelPattern, Permissions, Role};
 pub use admission_queue::{AdmissionQueue, Displaced, Priority, Queued, Ticket};
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSettings, BreakerState};
-pub use choice::{order_by_weight, pick_key};
+pub use choice::pick_key;
 pub use course::{Candidate, Course, CourseSettings, FailureFacts, Readiness, Step};
 pub use limits::{
     Amounts, Budget, BudgetKind, BudgetPeriod, BudgetRoom, BudgetUsage, Counters, IN_FLIGHT_RETRY_AFTER,

@@ -8,9 +8,12 @@ mod decay;
 mod figures;
 mod headroom;
 mod hedging;
+mod keys;
 mod rank;
 mod score;
 mod sketch;
+#[cfg(test)]
+mod tests;
 
 pub use affinity::{AffinityKey, affinity};
 pub use figures::{Answering, Asked, Figures, Measured};

@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 
 use super::affinity::mix;
 use super::figures::Measured;
-use super::score::{Mix, penalties};
+use super::keys::{Keys, unit};
+use super::score::Mix;
 
 /// So many targets are ranked without an allocation.
 pub(super) const INLINE: usize = 12;
@@ -80,15 +81,8 @@ const STALE_AFTER: Duration = Duration::from_secs(30);
 /// … this share of calls tries again: too few to be seen in a 99th percentile, enough to notice a recovery.
 const TRIALS: f64 = 0.002;
 
-/// The cheapest, and the one that a session belongs to, is passed over when it is so many times slower to begin than the
-/// quickest: no price and no prompt cache is worth that, and calls that pile up make it slower still.
-const PATIENCE: f64 = 5.0;
-
-/// Who begins within so many times the time of the quickest is not late.
-const NOT_LATE: f64 = 3.0;
-
-/// How sharply a mix prefers the better: a target twice as bad gets an eighth of the calls.
-const SHARPNESS: f64 = 3.0;
+/// So many places are drawn with two choices each; behind them the better stand in front. Few calls get beyond them.
+const DRAWN: usize = 3;
 
 /// How near to the front a target may stand. Within each, the strategy decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,198 +99,56 @@ enum Tier {
     Out,
 }
 
+/// A target while it looks for its place.
+#[derive(Debug, Clone, Copy)]
+struct Runner {
+    tier: Tier,
+    /// The lower, the nearer to the front of its tier.
+    key: f64,
+    index: usize,
+}
+
 /// Puts the targets in order. `random` gives numbers in `0.0..1.0`.
 pub fn rank(strategy: Strategy, choices: &[Choice], mut random: impl FnMut() -> f64) -> Ranking {
-    let mut ranking: Ranking = (0..choices.len()).collect();
     if choices.len() < 2 {
-        return ranking;
+        return (0..choices.len()).collect();
     }
-    let tiers = tiers(strategy, choices, &mut random);
-    let keys = keys(strategy, choices, &mut random);
-    let tier = |index: usize| tiers.get(index).copied().unwrap_or(Tier::Out);
-    let key = |index: usize| keys.get(index).copied().unwrap_or(f64::INFINITY);
-    ranking.sort_unstable_by(|&left, &right| {
-        tier(left).cmp(&tier(right)).then_with(|| key(left).total_cmp(&key(right))).then(left.cmp(&right))
+    let keys = Keys::new(strategy, choices);
+    let tiers = Tiers::new(strategy, choices);
+    let mut runners: SmallVec<[Runner; INLINE]> = SmallVec::with_capacity(choices.len());
+    for (index, choice) in choices.iter().enumerate() {
+        let tier = tiers.tier(choice, &mut random);
+        runners.push(Runner { tier, key: keys.key(index, choice, &mut random), index });
+    }
+    runners.sort_unstable_by(|left, right| {
+        let by_key = || left.key.total_cmp(&right.key);
+        left.tier.cmp(&right.tier).then_with(by_key).then(left.index.cmp(&right.index))
     });
     if matches!(strategy, Strategy::Latency | Strategy::Throughput | Strategy::LeastBusy) {
-        let mut rest = ranking.as_mut_slice();
-        while let Some(&first) = rest.first() {
-            let end = rest.iter().position(|&index| tier(index) != tier(first)).unwrap_or(rest.len());
-            let (same, others) = rest.split_at_mut(end);
-            two_choices(same, key, &mut random);
-            rest = others;
-        }
+        two_choices(&mut runners, &mut random);
     }
-    ranking
+    runners.iter().map(|runner| runner.index).collect()
 }
 
-/// How long a call would wait for its first token there if nobody else were in flight, its failures counted as time: each
-/// costs a second target's time on top.
-pub(super) fn time_to_first_token(choice: &Choice) -> Option<f64> {
-    choice.measured.first_token.map(|time| time.max(SHORTEST_TIME).as_secs_f64())
-}
-
-/// How much a target has to do, compared with what it can take.
-pub(super) fn load(choice: &Choice) -> f64 {
-    (f64::from(choice.measured.in_flight) + 1.0) / f64::from(choice.weight.max(1))
-}
-
-/// Below it two targets are alike, and a time of nothing has no ratio.
-const SHORTEST_TIME: Duration = Duration::from_millis(1);
-
-/// A target that fails answers quickly and is never busy: without this, whoever fails would get all calls.
-fn failing(choice: &Choice) -> f64 {
-    let works = (1.0 - choice.measured.failure_rate).clamp(0.2, 1.0);
-    1.0 / ((works * works) * (works * works))
-}
-
-/// How many times slower to begin a target is than any is that one would ask. One that takes calls and says nothing shows
-/// neither in its rate nor, for a while, in its calls in flight.
-fn late(choice: &Choice, quickest: f64) -> f64 {
-    time_to_first_token(choice).map_or(1.0, |time| (time / (NOT_LATE * quickest)).max(1.0))
-}
-
-fn tiers(
-    strategy: Strategy,
-    choices: &[Choice],
-    random: &mut impl FnMut() -> f64,
-) -> SmallVec<[Tier; INLINE]> {
-    let ready = choices.iter().filter(|choice| choice.standing == Standing::Ready);
-    // If all are cold alike, as at the start, none is.
-    let warmest = ready.map(|choice| choice.measured.warmth).fold(f64::MIN_POSITIVE, f64::max);
-    let is_measuring = matches!(strategy, Strategy::Latency | Strategy::Throughput | Strategy::Score(_));
-    choices
-        .iter()
-        .map(|choice| match choice.standing {
-            Standing::Out => Tier::Out,
-            _ if choice.headroom < DRY_HEADROOM => Tier::Dry,
-            _ if choice.weight == 0 => Tier::StandBy,
-            // Where the order does not come from figures, the probe is whoever's turn it is.
-            Standing::Probe if is_by_figures(strategy) => Tier::Trial,
-            Standing::Probe => Tier::InPlay,
-            Standing::Ready => {
-                let is_stale = is_measuring
-                    && choice.measured.in_flight == 0
-                    && choice.measured.sampled_ago.is_some_and(|age| age > STALE_AFTER);
-                if is_stale && random() < TRIALS {
-                    return Tier::Trial;
-                }
-                let share = (choice.measured.warmth / warmest) * (choice.headroom / TIGHT_HEADROOM).min(1.0);
-                if share >= 1.0 || lot_of(strategy, choice, random) < share {
-                    Tier::InPlay
-                } else {
-                    Tier::Spared
-                }
+/// Draws the first places, in each the better of two of the nearest tier. The better is taken by chance, too, the more
+/// surely the better it is: two gateways that see the same do not all go the same way, and two targets that differ by
+/// nothing but noise share the calls.
+fn two_choices(runners: &mut [Runner], random: &mut impl FnMut() -> f64) {
+    let mut left = runners;
+    for _ in 0..DRAWN {
+        let Some(nearest) = left.first().map(|runner| runner.tier) else { return };
+        let count = left.iter().take_while(|runner| runner.tier == nearest).count();
+        if count > 1 {
+            let one = draw(count, random());
+            let other = (one + 1 + draw(count - 1, random())) % count;
+            let (Some(first), Some(second)) = (left.get(one), left.get(other)) else { return };
+            let ratio = first.key / second.key;
+            let fourth_power = (ratio * ratio) * (ratio * ratio);
+            let chosen = if random() * (1.0 + fourth_power) < 1.0 { one } else { other };
+            // Those who are left keep their order, the better ones in front.
+            if let Some(front) = left.get_mut(..=chosen) {
+                front.rotate_right(1);
             }
-        })
-        .collect()
-}
-
-fn is_by_figures(strategy: Strategy) -> bool {
-    matches!(strategy, Strategy::Latency | Strategy::Throughput | Strategy::LeastBusy | Strategy::Score(_))
-}
-
-/// The lot that decides whether a target is spared. A session draws the same one every time, or it would go to and fro
-/// between two targets while one of them warms up.
-fn lot_of(strategy: Strategy, choice: &Choice, random: &mut impl FnMut() -> f64) -> f64 {
-    if strategy == Strategy::Sticky { unit(mix(choice.affinity)) } else { random() }
-}
-
-/// The lower, the nearer to the front within a tier.
-fn keys(strategy: Strategy, choices: &[Choice], random: &mut impl FnMut() -> f64) -> SmallVec<[f64; INLINE]> {
-    let quickest = choices.iter().filter_map(time_to_first_token).fold(f64::INFINITY, f64::min);
-    let quickest = if quickest.is_finite() { quickest } else { 1.0 };
-    // Whoever was never measured is presumed to be as good as the best: so it is tried, and calls in flight keep it from
-    // being tried by everybody.
-    let waiting = |choice: &Choice| time_to_first_token(choice).unwrap_or(quickest) * failing(choice);
-    // What is known of one that was out is what drove it out: whether that still holds is for its probe to say.
-    let is_too_slow =
-        |choice: &Choice| choice.standing != Standing::Probe && waiting(choice) > PATIENCE * quickest;
-    match strategy {
-        Strategy::Order => (0..choices.len()).map(number).collect(),
-        Strategy::Weighted => choices.iter().map(|choice| race(random(), weight(choice))).collect(),
-        Strategy::Latency => choices.iter().map(|choice| waiting(choice) * load(choice)).collect(),
-        Strategy::LeastBusy => {
-            choices.iter().map(|choice| failing(choice) * late(choice, quickest) * load(choice)).collect()
-        }
-        Strategy::Throughput => {
-            let fastest = choices.iter().filter_map(|choice| choice.measured.tokens_per_second);
-            let fastest = fastest.fold(f64::MIN_POSITIVE, f64::max);
-            let slowness = |choice: &Choice| {
-                let rate = choice.measured.tokens_per_second.unwrap_or(fastest).max(f64::MIN_POSITIVE);
-                // Its rate already shows how busy a target is, only late: so load counts, but less than the rate.
-                fastest / rate * load(choice).sqrt() * failing(choice) * late(choice, quickest)
-            };
-            choices.iter().map(slowness).collect()
-        }
-        Strategy::Cost => {
-            let mut places = by_price(choices, |choice| waiting(choice) * load(choice), random);
-            for (place, choice) in places.iter_mut().zip(choices) {
-                if is_too_slow(choice) {
-                    *place += IMPATIENT;
-                }
-            }
-            places
-        }
-        Strategy::Sticky => choices
-            .iter()
-            .map(|choice| {
-                let place = race(unit(!choice.affinity), weight(choice));
-                if is_too_slow(choice) { place + IMPATIENT } else { place }
-            })
-            .collect(),
-        Strategy::Score(mix) => {
-            let penalties = penalties(mix, choices);
-            penalties.iter().map(|penalty| lot(random()).ln() + SHARPNESS * penalty).collect()
-        }
-    }
-}
-
-/// Behind everybody who is not too slow: no race takes as long.
-const IMPATIENT: f64 = 1e6;
-
-/// Places by price, and within a price by a race that the quicker one tends to win: always the same one would get the
-/// calls of all gateways.
-fn by_price(
-    choices: &[Choice],
-    waiting: impl Fn(&Choice) -> f64,
-    random: &mut impl FnMut() -> f64,
-) -> SmallVec<[f64; INLINE]> {
-    let mut prices: SmallVec<[u64; INLINE]> = choices.iter().map(price).collect();
-    prices.sort_unstable();
-    prices.dedup();
-    choices
-        .iter()
-        .map(|choice| {
-            let price = price(choice);
-            let cheaper = prices.iter().take_while(|&&other| other < price).count();
-            let time = race(random(), waiting(choice).powi(-4));
-            // Squeezed into 0.0..1.0, so that it never outweighs a price.
-            number(cheaper) + time / (1.0 + time)
-        })
-        .collect()
-}
-
-/// What is not known to be cheap counts as dear.
-fn price(choice: &Choice) -> u64 {
-    choice.price.unwrap_or(u64::MAX)
-}
-
-/// Puts targets in order by drawing two at random and taking the better, again and again. The better is taken by chance,
-/// too, the more surely the better it is: two gateways that see the same do not all go the same way, and two targets that
-/// differ by nothing but noise share the calls.
-fn two_choices(targets: &mut [usize], cost: impl Fn(usize) -> f64, random: &mut impl FnMut() -> f64) {
-    let mut left = targets;
-    while left.len() > 1 {
-        let one = draw(left.len(), random());
-        let other = (one + 1 + draw(left.len() - 1, random())) % left.len();
-        let (Some(&first), Some(&second)) = (left.get(one), left.get(other)) else { return };
-        let ratio = cost(first) / cost(second);
-        let fourth_power = (ratio * ratio) * (ratio * ratio);
-        let chosen = if random() * (1.0 + fourth_power) < 1.0 { one } else { other };
-        // Those who are left keep their order, the better ones in front.
-        if let Some(front) = left.get_mut(..=chosen) {
-            front.rotate_right(1);
         }
         left = left.split_at_mut(1).1;
     }
@@ -304,33 +156,63 @@ fn two_choices(targets: &mut [usize], cost: impl Fn(usize) -> f64, random: &mut 
 
 /// One of so many, by a number in `0.0..1.0`.
 fn draw(count: usize, random: f64) -> usize {
-    let mut place = 0;
-    let step = number(count) * random;
-    while place + 1 < count && number(place + 1) <= step {
-        place += 1;
+    // The 52 digits behind the point of a number between one and two, as they lie in memory.
+    let digits = (1.0 + random.clamp(0.0, 1.0 - f64::EPSILON)).to_bits() & ((1 << 52) - 1);
+    let count = u64::try_from(count).unwrap_or(0) & 0xffff_ffff;
+    usize::try_from(((digits >> 20) * count) >> 32).unwrap_or(0)
+}
+
+/// What decides about the tiers of all.
+struct Tiers {
+    strategy: Strategy,
+    warmest: f64,
+    is_by_figures: bool,
+    has_trials: bool,
+}
+
+impl Tiers {
+    fn new(strategy: Strategy, choices: &[Choice]) -> Self {
+        let ready = choices.iter().filter(|choice| choice.standing == Standing::Ready);
+        let has_trials = matches!(strategy, Strategy::Latency | Strategy::Throughput | Strategy::Score(_));
+        Self {
+            strategy,
+            // If all are cold alike, as at the start, none is.
+            warmest: ready.map(|choice| choice.measured.warmth).fold(f64::MIN_POSITIVE, f64::max),
+            is_by_figures: has_trials || strategy == Strategy::LeastBusy,
+            has_trials,
+        }
     }
-    place
-}
 
-/// How long a runner of this weight takes, when each wins as often as its weight says.
-fn race(random: f64, weight: f64) -> f64 {
-    if weight > 0.0 { lot(random) / weight } else { f64::INFINITY }
-}
+    fn tier(&self, choice: &Choice, random: &mut impl FnMut() -> f64) -> Tier {
+        match choice.standing {
+            Standing::Out => Tier::Out,
+            _ if choice.headroom < DRY_HEADROOM => Tier::Dry,
+            _ if choice.weight == 0 => Tier::StandBy,
+            // Where the order does not come from figures, the probe is whoever's turn it is.
+            Standing::Probe if self.is_by_figures => Tier::Trial,
+            Standing::Probe => Tier::InPlay,
+            Standing::Ready if self.is_stale(choice) && random() < TRIALS => Tier::Trial,
+            Standing::Ready if self.is_spared(choice, random) => Tier::Spared,
+            Standing::Ready => Tier::InPlay,
+        }
+    }
 
-/// An exponentially distributed number.
-fn lot(random: f64) -> f64 {
-    -(1.0 - random).max(f64::MIN_POSITIVE).ln()
-}
+    fn is_stale(&self, choice: &Choice) -> bool {
+        let measured = &choice.measured;
+        self.has_trials
+            && measured.in_flight == 0
+            && measured.sampled_ago.is_some_and(|age| age > STALE_AFTER)
+    }
 
-fn weight(choice: &Choice) -> f64 {
-    f64::from(choice.weight)
-}
-
-/// A hash as a number in `0.0..1.0`.
-fn unit(hash: u64) -> f64 {
-    f64::from(u32::try_from(hash >> 32).unwrap_or(u32::MAX)) / (f64::from(u32::MAX) + 1.0)
-}
-
-fn number(count: usize) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+    fn is_spared(&self, choice: &Choice, random: &mut impl FnMut() -> f64) -> bool {
+        let warmth = choice.measured.warmth;
+        if warmth >= self.warmest && choice.headroom >= TIGHT_HEADROOM {
+            return false;
+        }
+        let share = (warmth / self.warmest).min(1.0) * (choice.headroom / TIGHT_HEADROOM).min(1.0);
+        // A session draws the same lot every time, or it would go to and fro between two targets while one of them warms
+        // up.
+        let lot = if self.strategy == Strategy::Sticky { unit(mix(choice.affinity)) } else { random() };
+        lot >= share
+    }
 }
