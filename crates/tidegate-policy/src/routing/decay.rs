@@ -46,7 +46,8 @@ impl Peak {
     }
 
     fn left(&self, now: Moment) -> f64 {
-        left_after(now.saturating_sub(self.noted_at), PEAK_MEMORY + seconds(self.value))
+        let memory = PEAK_MEMORY.as_secs_f64() + self.value;
+        (-now.saturating_sub(self.noted_at).as_secs_f64() / memory).exp()
     }
 
     pub(super) fn noted_at(&self) -> Moment {
