@@ -3,14 +3,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod common;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tidegate_sim::{Dialect, RunningSim, SimOptions, Simulator};
 use tidegate_store::{LedgerEntry, Outcome};
 use tidegate_testkit::{Client, Received, TestGateway};
 use tokio::sync::Semaphore;
+
+use common::{DIALECTS, ask, asked};
 
 const BACKOFF_MS: u64 = 40;
 
@@ -79,9 +83,6 @@ const WITHIN: &[(&str, &str)] = &[
     ("error-after-5", "provider_error"),
 ];
 
-const DIALECTS: [(Dialect, &str); 3] =
-    [(Dialect::OpenAiChat, "openai"), (Dialect::AnthropicMessages, "anthropic"), (Dialect::Gemini, "gemini")];
-
 /// A gateway whose every case has providers of its own, so that what one does to a key does not touch another.
 async fn start(dialect: Dialect, kind: &str, names: &[String]) -> (RunningSim, TestGateway, Client) {
     let sim = Simulator::start(SimOptions { tokens: 24, ..SimOptions::default() }).await.unwrap();
@@ -109,23 +110,6 @@ async fn start(dialect: Dialect, kind: &str, names: &[String]) -> (RunningSim, T
     (sim, gateway, client)
 }
 
-async fn ask(client: &Client, dialect: Dialect, model: &str, stream: bool) -> Received {
-    let text = "Tell me a story of some length, please.";
-    match dialect {
-        Dialect::Gemini => {
-            let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
-            let body = json!({"contents": [{"role": "user", "parts": [{"text": text}]}]});
-            client.post(&format!("/v1beta/models/{model}:{method}"), &body).await
-        }
-        Dialect::OpenAiChat | Dialect::AnthropicMessages => {
-            let path = if dialect == Dialect::OpenAiChat { "/v1/chat/completions" } else { "/v1/messages" };
-            let body = json!({"model": model, "max_tokens": 1000, "stream": stream,
-                "messages": [{"role": "user", "content": text}]});
-            client.post(path, &body).await
-        }
-    }
-}
-
 fn error_of(received: &Received) -> Value {
     received.json()["error"].clone()
 }
@@ -145,10 +129,6 @@ async fn entry(gateway: &TestGateway, received: &Received) -> LedgerEntry {
 #[expect(clippy::panic, reason = "a test may fail loudly")]
 fn unreachable_entry(id: &str) -> LedgerEntry {
     panic!("no ledger entry {id}")
-}
-
-fn asked(sim: &RunningSim, model: &str) -> Vec<u64> {
-    sim.served().iter().filter(|served| served.model == model).map(|served| served.at_ms).collect()
 }
 
 /// How often, once the provider has noticed that its stream is not read any more: it counts at the end of each.

@@ -49,6 +49,7 @@ pub(crate) async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<SimBody>, Cut> {
     let dialect = asking.dialect;
+    let of_key = presented_keys(dialect, request.headers(), request.uri().query()).0.map(behaviour_of);
     let mut record = Record::open(Arc::clone(&state.ledger), dialect, Instant::now());
     record.model.clone_from(&asking.model);
     record.streamed = asking.stream;
@@ -64,7 +65,10 @@ pub(crate) async fn serve(
     record.model.clone_from(&asked.model);
     record.streamed = asked.stream;
     record.request = checksum(&body);
-    let behaviour = behaviour_of(&asked.model);
+    let mut behaviour = behaviour_of(&asked.model);
+    if let Some(refuse) = of_key.and_then(|of_key| of_key.refuse) {
+        (behaviour.refuse, behaviour.history) = (Some(refuse), None);
+    }
     let array = asked.stream && !sse;
     if let Some(refused) = refuses(&state, dialect, &asked, &behaviour) {
         if refused.status == 200 && asked.stream {
@@ -150,26 +154,37 @@ fn is_sse(asking: &Asking, query: Option<&str>) -> bool {
     asking.dialect != Dialect::Gemini || query.unwrap_or_default().split('&').any(|pair| pair == "alt=sse")
 }
 
-fn sign_in(state: &State, dialect: Dialect, headers: &HeaderMap, query: Option<&str>) -> Result<(), Refused> {
+/// The key where callers of this dialect put it, and one that was put elsewhere.
+fn presented_keys<'a>(
+    dialect: Dialect,
+    headers: &'a HeaderMap,
+    query: Option<&'a str>,
+) -> (Option<&'a str>, Option<&'a str>) {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
     let in_query = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("key="));
     let google = header("x-goog-api-key").or(in_query);
     let anthropic = header("x-api-key");
-    let (key, elsewhere) = match dialect {
+    match dialect {
         Dialect::OpenAiChat => (bearer, anthropic.or(google)),
         Dialect::AnthropicMessages => (anthropic.or(bearer), google),
         Dialect::Gemini => (google, anthropic.or(bearer)),
-    };
+    }
+}
+
+fn sign_in(state: &State, dialect: Dialect, headers: &HeaderMap, query: Option<&str>) -> Result<(), Refused> {
+    let (key, elsewhere) = presented_keys(dialect, headers, query);
+    let has_bearer =
+        headers.get("authorization").is_some_and(|value| value.as_bytes().starts_with(b"Bearer "));
     let wanted = state.options.api_key.as_deref();
     match (key, wanted) {
         (Some(key), Some(wanted)) if key != wanted => return Err(wrong_key(dialect)),
-        (None, _) if dialect == Dialect::Gemini && bearer.is_some() => return Err(gemini::error::no_token()),
+        (None, _) if dialect == Dialect::Gemini && has_bearer => return Err(gemini::error::no_token()),
         (None, Some(_)) => return Err(no_key(dialect)),
         (None, None) if elsewhere.is_some() => return Err(no_key(dialect)),
         _ => {}
     }
-    if dialect == Dialect::AnthropicMessages && header("anthropic-version").is_none() {
+    if dialect == Dialect::AnthropicMessages && !headers.contains_key("anthropic-version") {
         return Err(anthropic::error::invalid("anthropic-version: header is required"));
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! The one table of names: each row documents a name and says what it does, so that neither can be without the other.
-//! `GET /sim/scenarios` prints it.
+//! `GET /sim/scenarios` prints it. A key that has a name from it gets that error for every model: so one key of a provider
+//! can fail while another works.
 
 use serde::Serialize;
 use tidegate_wire::FailureKind;
@@ -86,6 +87,7 @@ const ROWS: &[Row] = &[
     row("rate-limited-reset-{n}s", "rate-limited-reset-2s", Some(FailureKind::RateLimited), "429 where only the x-ratelimit-reset-* headers say when to come back (Gemini has none: RetryInfo)", |n, to| to.refuse = Some(Failure::RateLimitedReset { seconds: n })),
     row("out-of-quota", "out-of-quota", Some(FailureKind::OutOfQuota), "no credit left: 429 insufficient_quota, Anthropic 400 about the credit balance, Gemini 429 with a daily quota", |_, to| to.refuse = Some(Failure::OutOfQuota)),
     row("overloaded", "overloaded", Some(FailureKind::Overloaded), "503, at Anthropic 529", |_, to| to.refuse = Some(Failure::Overloaded)),
+    row("overloaded-for-{n}s", "overloaded-for-60s", Some(FailureKind::Overloaded), "503, at Anthropic 529, for so many seconds from the first call of this name on, then an answer", |n, to| { to.refuse = Some(Failure::Overloaded); to.history = Some(History::Until(n)); }),
     row("overloaded-529", "overloaded-529", Some(FailureKind::Overloaded), "529 in every dialect", |_, to| to.refuse = Some(Failure::Overloaded529)),
     row("overloaded-in-stream", "overloaded-in-stream", Some(FailureKind::Overloaded), "200, then an overload error as the first event; whole: as `overloaded`", |_, to| to.fault = Some(Fault::OverloadedAfter(0))),
     row("overloaded-after-{n}", "overloaded-after-5", Some(FailureKind::Overloaded), "an overload error in the stream after so many tokens; whole: as `overloaded`", |n, to| to.fault = Some(Fault::OverloadedAfter(n))),

@@ -26,7 +26,7 @@ fn expected(name: &str, stream: bool) -> Option<Expected> {
     Some(match name {
         "rate-limited-2s" | "rate-limited-once-2s" | "rate-limited-reset-2s" => refused(429, 429, 429),
         "out-of-quota" => refused(429, 400, 429),
-        "overloaded" => refused(503, 529, 503),
+        "overloaded" | "overloaded-for-60s" => refused(503, 529, 503),
         "overloaded-529" => refused(529, 529, 529),
         "overloaded-in-stream" | "overloaded-after-5" if !stream => refused(503, 529, 503),
         "error-after-5" if !stream => refused(500, 500, 500),
