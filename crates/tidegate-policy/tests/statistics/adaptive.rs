@@ -7,7 +7,7 @@ use tidegate_policy::experiments::{
     TransitionReason, Verdict, bandit_weights, verdict,
 };
 
-use crate::traffic::{Random, Source};
+use crate::traffic::{Random, Source, Traffic, Units};
 
 /// Calls between two decisions of the bandit.
 const BETWEEN: u32 = 100;
@@ -98,6 +98,30 @@ fn verdicts_cry_wolf_no_more_often_when_a_bandit_moves_the_traffic() {
         let settings = BanditSettings { metric, ..settings };
         let wrong =
             (0..200).filter(|seed| shift(&[source, source], &settings, 1000, *seed).alarms > 0).count();
+        assert!(wrong < 10, "{}: {wrong} of 200", metric.name());
+    }
+}
+
+#[test]
+fn verdicts_cry_wolf_no_more_often_when_the_hours_differ() {
+    /// Over a run, calls become this many times as slow, and fail this many times as often.
+    const WORSE: f64 = 8.0;
+    const CALLS: u32 = 1000;
+    for (metric, source_at) in [
+        (Metric::Latency, (|hour| Source::LongTail(500.0 * WORSE.powf(hour), 0.6)) as fn(f64) -> Source),
+        (Metric::Errors, |hour| Source::Chance(0.01 * WORSE.powf(hour))),
+        (Metric::Feedback, |hour| Source::Chance(0.9 * (-hour).exp())),
+    ] {
+        let wrong = (0..200)
+            .filter(|seed| {
+                let mut traffic = Traffic::new(*seed, Units::Calls, 0.2);
+                (0..CALLS).any(|call| {
+                    let source = source_at(f64::from(call) / f64::from(CALLS));
+                    traffic.call(metric, &source, &source);
+                    verdict(&traffic.control, &traffic.arm, metric, 0.05) != Verdict::Undecided
+                })
+            })
+            .count();
         assert!(wrong < 10, "{}: {wrong} of 200", metric.name());
     }
 }

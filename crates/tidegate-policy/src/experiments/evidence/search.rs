@@ -1,7 +1,9 @@
 //! Searching along means: where refutation begins, and the least value of a convex function.
 
-/// Steps of a search: each at least halves the place on average, and 2^-40 of the scale is far below any difference that
-/// matters.
+/// Steps of the search for a bound: 2^-28 of the scale is far below any difference that matters.
+const HALVINGS: u32 = 28;
+
+/// Steps of the search for a least value, at most: every other one halves the place where it can be.
 const STEPS: u32 = 40;
 
 /// The value farthest from `kept` towards `bound` that is not refuted, where all beyond a refuted one are. Errs on the
@@ -11,7 +13,7 @@ pub(super) fn last_kept(kept: f64, bound: f64, refuted: impl Fn(f64) -> bool) ->
         return bound;
     }
     let (mut inside, mut outside) = (kept, bound);
-    for _ in 0..STEPS {
+    for _ in 0..HALVINGS {
         let middle = 0.5 * (inside + outside);
         if refuted(middle) {
             outside = middle;
