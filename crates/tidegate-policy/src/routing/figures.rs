@@ -30,6 +30,9 @@ const LEAST_TOKENS_FOR_RATE: u64 = 8;
 /// they came.
 const WAITING_KNOWN: usize = 8;
 
+/// A wait of so many seconds is a first estimate of a target that has never answered.
+const LONG_WAIT: f64 = 1.0;
+
 /// What kind of answer a call awaits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answering {
@@ -206,8 +209,12 @@ impl Figures {
         let oldest = self.waiting.iter().flatten().min();
         let waiting = oldest.map_or(0.0, |&since| now.saturating_sub(since).as_secs_f64());
         let peak = self.first_token.as_ref();
+        let first_token = match peak {
+            Some(peak) => Some(peak.at(now, usual).max(waiting)),
+            None => (waiting >= LONG_WAIT).then_some(waiting),
+        };
         Measured {
-            first_token: peak.map(|peak| seconds(peak.at(now, usual).max(waiting))),
+            first_token: first_token.map(seconds),
             sampled_ago: peak.map(|peak| now.saturating_sub(peak.noted_at())),
             tokens_per_second: self.streamed_rate.value().or_else(|| self.whole_rate.value()),
             failure_rate: self.failures.at(now, OUTCOME_MEMORY, PRESUMED_CALLS),
@@ -242,14 +249,15 @@ impl Figures {
     /// Takes back a call that may have waited for a first token in vain. A wait can only show that the target is slow.
     fn note_wait(&mut self, asked: Asked, now: Moment) {
         let asked = self.take_back(asked);
+        if asked.first_token_at.is_some() || asked.answering == Answering::Whole {
+            return;
+        }
         let waited = now.saturating_sub(asked.at).as_secs_f64();
         let usual = self.usual();
-        if asked.first_token_at.is_none()
-            && asked.answering == Answering::Streamed
-            && let Some(peak) = &mut self.first_token
-            && waited > peak.at(now, usual)
-        {
-            peak.note(waited, now, usual);
+        match &mut self.first_token {
+            Some(peak) if waited > peak.at(now, usual) => peak.note(waited, now, usual),
+            None if waited >= LONG_WAIT => self.first_token = Some(Peak::new(waited, now)),
+            Some(_) | None => {}
         }
     }
 

@@ -324,6 +324,16 @@ fn a_target_that_hangs_is_seen_before_any_call_has_failed() {
 }
 
 #[test]
+fn a_new_target_that_says_nothing_is_not_taken_for_a_quick_one() {
+    let mut figures = Figures::new(Moment::ZERO);
+    let hanging = figures.begin(Moment::ZERO, Answering::Streamed);
+    assert_eq!(figures.measured(Duration::from_millis(500)).first_token, None);
+    assert_eq!(figures.measured(Duration::from_secs(4)).first_token, Some(Duration::from_secs(4)));
+    figures.abandoned(hanging, Duration::from_secs(5));
+    assert!(figures.measured(Duration::from_secs(6)).first_token > Some(Duration::from_secs(4)));
+}
+
+#[test]
 fn whole_answers_are_compared_by_the_time_before_their_first_token_where_streams_tell_the_rate() {
     let second = |seconds| Moment::from_secs(seconds);
     let mut figures = Figures::new(Moment::ZERO);

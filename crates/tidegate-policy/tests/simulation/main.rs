@@ -29,6 +29,9 @@ use crate::world::Fate;
 
 const SEED: u64 = 4;
 
+/// The nights of the table.
+const SEEDS: [u64; 3] = [1, 2, 3];
+
 const fn plain(strategy: Strategy) -> Routing {
     Routing { strategy, hedging: None }
 }
@@ -68,13 +71,15 @@ fn the_table_in_the_documentation_is_what_comes_out() {
 }
 
 fn everybody_in(scene: Scene) -> (Scene, Vec<(&'static str, Outcome)>) {
-    let outcomes = routings().into_iter().map(|(name, routing)| (name, run(&scene, routing, SEED))).collect();
+    let nights =
+        |routing| SEEDS.into_iter().map(|seed| run(&scene, routing, seed)).reduce(Outcome::and).unwrap();
+    let outcomes = routings().into_iter().map(|(name, routing)| (name, nights(routing))).collect();
     (scene, outcomes)
 }
 
 #[test]
 fn latency_and_score_are_three_times_better_than_weighted_when_one_target_browns_out() {
-    for seed in 1..=3 {
+    for seed in SEEDS {
         let p99 = |strategy| run(&scenes::brown_out(), plain(strategy), seed).first_token(0.99);
         let weighted = p99(Strategy::Weighted);
         for strategy in [Strategy::Latency, Strategy::Score(Mix::default())] {

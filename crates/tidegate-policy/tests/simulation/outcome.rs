@@ -63,6 +63,19 @@ impl Outcome {
         }
     }
 
+    /// Several nights together: the tail of one is a matter of luck.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.calls += other.calls;
+        self.answered += other.answered;
+        self.first_tokens.extend(other.first_tokens);
+        self.cost += other.cost;
+        self.wasted += other.wasted;
+        self.hedges += other.hedges;
+        self.most_retries = self.most_retries.max(other.most_retries);
+        self.asked.extend(other.asked);
+        self
+    }
+
     /// How often a target was asked between two seconds.
     pub(crate) fn times_asked(&self, target: usize, from: u64, until: u64) -> usize {
         let within = Moment::from_secs(from)..Moment::from_secs(until);

@@ -9,7 +9,8 @@ const HEAD: &str = "# What the strategies do on a bad night\n
 Written by `UPDATE_SIMULATION=1 cargo test -p tidegate-policy --test simulation`; do not edit. The test fails when the figures change.\n
 Ten simulated targets of different speed, size and price, 20 calls a second in virtual time over two gateways that know nothing of each
 other, and the real policy: ranking, figures, breakers, retries, limits. Targets queue and slow down under load, answer 503 when their queue
-is full, have good and bad minutes together with their neighbours, and keep prompts cached for sessions.\n
+is full, have good and bad minutes together with their neighbours, and keep prompts cached for sessions. Each scene takes two and a half minutes
+and is played three times with other luck; every strategy meets the same calls and the same luck.\n
 - **first token**: seconds from the call's arrival to its first token, with failed attempts before it. A call that failed counts as 60 s.
 - **cost**: dollars for a thousand answered calls, wasted attempts included.
 - **wasted**: attempts in vain (failed, late or cancelled) for a hundred calls.
