@@ -15,19 +15,21 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use tidegate_config::Auth;
 use tidegate_policy::Permissions;
-use tidegate_store::{EndUser, KeyHash, Scope};
+use tidegate_store::{EndUser, KeyHash, KeyId, Scope};
+use tidegate_wire::ErrorClass;
 
 pub(crate) use features::{Uses, uses_of};
 pub use presented::{Presented, presented};
 pub use principal::Principal;
 pub use refusal::RefusalReason;
-pub(crate) use refusal::refuse_permission;
+pub(crate) use refusal::{Hindrance, refuse_permission};
 
 use crate::accept::Call;
+use crate::directory::{ActiveKey, Directory};
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
 use crate::jwt::JwtVerifier;
-use refusal::refuse;
+use refusal::{refuse, refused};
 
 /// What is asked for, as far as the route alone says.
 pub type Endpoint = &'static str;
@@ -69,19 +71,24 @@ pub async fn authenticate(
     if key.hash != hash && key.previous.is_none_or(|(previous, until)| previous != hash || until <= now) {
         return Err(refuse(gateway, RefusalReason::RotatedKey));
     }
+    if let Some(reason) = standing_of(&key, now) {
+        return Err(refuse(gateway, reason));
+    }
+    check_route(gateway, Principal::of_key(key, address), endpoint)
+}
+
+/// Why a key does not work for calls, if so.
+fn standing_of(key: &ActiveKey, now: Timestamp) -> Option<RefusalReason> {
     if key.expires_at.is_some_and(|expires_at| expires_at <= now) {
-        return Err(refuse(gateway, RefusalReason::ExpiredKey));
+        return Some(RefusalReason::ExpiredKey);
     }
     let is_disabled = key.is_disabled
         || key.team.as_ref().is_some_and(|team| team.state.load().is_disabled)
         || key.organization.state.load().is_disabled;
     if is_disabled {
-        return Err(refuse(gateway, RefusalReason::DisabledKey));
+        return Some(RefusalReason::DisabledKey);
     }
-    if key.role.is_some() {
-        return Err(refuse(gateway, RefusalReason::AdministratorsKey));
-    }
-    check_route(gateway, Principal::of_key(key, address), endpoint)
+    key.role.is_some().then_some(RefusalReason::AdministratorsKey)
 }
 
 /// What the route alone and the address tell.
@@ -90,69 +97,116 @@ fn check_route(
     principal: Principal,
     endpoint: Endpoint,
 ) -> Result<Principal, GatewayError> {
+    match route_hindrance(&principal, endpoint) {
+        None => Ok(principal),
+        Some(Hindrance { reason, message }) => {
+            Err(refuse_permission(gateway, &principal, reason, endpoint, message))
+        }
+    }
+}
+
+fn route_hindrance(principal: &Principal, endpoint: Endpoint) -> Option<Hindrance> {
     let address = principal.address();
-    principal.check(|permissions, whose| {
+    let asked = principal.check(|permissions, whose| {
         if address.is_some_and(|address| !permissions.allows_address(address)) {
             let from = address.map(|address| address.to_string()).unwrap_or_default();
             let message = format!("{whose} does not allow calls from {from}.");
-            return Err(refuse_permission(gateway, &principal, RefusalReason::Address, endpoint, message));
+            return Err(Hindrance { reason: RefusalReason::Address, message });
         }
         if !permissions.allows_endpoint(endpoint) {
             let message = format!("{whose} does not allow `{endpoint}`.");
-            return Err(refuse_permission(gateway, &principal, RefusalReason::Endpoint, endpoint, message));
+            return Err(Hindrance { reason: RefusalReason::Endpoint, message });
         }
         Ok(())
-    })?;
-    Ok(principal)
+    });
+    asked.err()
 }
 
 /// Whether the principal may make this call, wherever it goes. Which targets it may go to is for `plan` to ask.
 pub(crate) fn permit(gateway: &Gateway, call: &Call) -> Result<(), GatewayError> {
+    match hindrance(gateway.directory(), call) {
+        None => Ok(()),
+        Some(Hindrance { reason, message }) => {
+            Err(refuse_permission(gateway, &call.principal, reason, &call.model, message))
+        }
+    }
+}
+
+/// Why the principal may not make this call, if so.
+pub(crate) fn hindrance(directory: &Directory, call: &Call) -> Option<Hindrance> {
     let principal = &call.principal;
     let mut features = None;
-    principal.check(|permissions, whose| {
+    let asked = principal.check(|permissions, whose| {
         if permissions.denied_features.is_empty() {
             return Ok(());
         }
         let features = *features.get_or_insert_with(|| uses_of(call).features);
         match permissions.denied_feature(features) {
             None => Ok(()),
-            Some(feature) => {
-                let message = format!("{whose} does not allow `{}` in a request.", feature.as_str());
-                Err(refuse_permission(gateway, principal, RefusalReason::Feature, &call.model, message))
-            }
+            Some(feature) => Err(Hindrance {
+                reason: RefusalReason::Feature,
+                message: format!("{whose} does not allow `{}` in a request.", feature.as_str()),
+            }),
         }
-    })?;
-    let is_disabled = |scope: &Scope| gateway.directory().subject(scope).is_some_and(|it| it.is_disabled);
+    });
+    if let Err(denied) = asked {
+        return Some(denied);
+    }
+    let is_disabled = |scope: &Scope| directory.subject(scope).is_some_and(|it| it.is_disabled);
     if let (Some(user), Some(organization)) = (&call.end_user, principal.organization()) {
         let user = EndUser { organization_id: organization.id.clone(), name: user.as_str().into() };
         if is_disabled(&Scope::EndUser(user)) {
             let message = "This end user may not make calls.".to_owned();
-            return Err(refuse_permission(gateway, principal, RefusalReason::EndUser, &call.model, message));
+            return Some(Hindrance { reason: RefusalReason::EndUser, message });
         }
     }
-    if gateway.directory().has_tag_limits() {
+    if directory.has_tag_limits() {
         for (name, value) in call.wishes.tags.iter() {
             if is_disabled(&Scope::tag(name, value)) {
                 let message = format!("Calls with the tag {name}={value} are not allowed.");
-                return Err(refuse_permission(gateway, principal, RefusalReason::Tag, &call.model, message));
+                return Some(Hindrance { reason: RefusalReason::Tag, message });
             }
         }
     }
-    Ok(())
+    None
 }
 
-/// Why none of the targets is open to the principal, in the words of the level that says no.
+/// Why none of the targets is open to the principal.
 pub(crate) fn refuse_model(gateway: &Gateway, call: &Call) -> GatewayError {
-    let principal = &call.principal;
-    let said = principal.check(|permissions, whose| {
+    let Hindrance { reason, message } = model_hindrance(call);
+    refuse_permission(gateway, &call.principal, reason, &call.model, message)
+}
+
+/// The same in the words of the level that says no.
+pub(crate) fn model_hindrance(call: &Call) -> Hindrance {
+    let said = call.principal.check(|permissions, whose| {
         if permissions.models.is_empty() && permissions.providers.is_empty() {
             return Ok(());
         }
         Err(format!("{whose} does not allow the model `{}`.", call.model))
     });
     let message = said.err().unwrap_or_else(|| format!("The model `{}` is not allowed.", call.model));
-    refuse_permission(gateway, principal, RefusalReason::Model, &call.model, message)
+    Hindrance { reason: RefusalReason::Model, message }
+}
+
+/// The principal of a key's id, as if it were calling: for explanations. Nothing is counted or written down.
+pub fn principal_of(gateway: &Gateway, id: &KeyId, endpoint: Endpoint) -> Result<Principal, GatewayError> {
+    let Some(key) = gateway.directory().key(id) else {
+        let message = format!("There is no key `{id}`.");
+        return Err(GatewayError {
+            status: 404,
+            class: ErrorClass::NotFound,
+            ..GatewayError::bad_request(message)
+        });
+    };
+    if let Some(reason) = standing_of(&key, Timestamp::now()) {
+        return Err(refused(reason));
+    }
+    let principal = Principal::of_key(key, None);
+    match route_hindrance(&principal, endpoint) {
+        None => Ok(principal),
+        Some(hindrance) => Err(hindrance.to_error()),
+    }
 }
 
 /// Whether calls of the principal that name this model may go to this target.

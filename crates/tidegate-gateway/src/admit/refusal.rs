@@ -121,6 +121,11 @@ impl RefusalReason {
 /// Refuses somebody who is not known, or not any more.
 pub(super) fn refuse(gateway: &Gateway, reason: RefusalReason) -> GatewayError {
     gateway.series.not_admitted(reason);
+    refused(reason)
+}
+
+/// What such a one is told.
+pub(super) fn refused(reason: RefusalReason) -> GatewayError {
     let (status, class) = match reason {
         RefusalReason::AdministratorsKey => (403, ErrorClass::Permission),
         _ => (401, ErrorClass::Authentication),
@@ -149,6 +154,25 @@ pub(super) fn refuse_token(gateway: &Gateway, refused: &JwtRefused) -> GatewayEr
     }
 }
 
+/// Why somebody who is known may not do this.
+#[derive(Debug, Clone)]
+pub(crate) struct Hindrance {
+    pub(crate) reason: RefusalReason,
+    pub(crate) message: String,
+}
+
+impl Hindrance {
+    /// What it is told.
+    pub(crate) fn to_error(&self) -> GatewayError {
+        GatewayError {
+            status: 403,
+            class: ErrorClass::Permission,
+            code: Some(self.reason.as_str().to_owned()),
+            ..GatewayError::bad_request(self.message.clone())
+        }
+    }
+}
+
 /// Refuses somebody who is known, but may not do this.
 pub(crate) fn refuse_permission(
     gateway: &Gateway,
@@ -164,10 +188,5 @@ pub(crate) fn refuse_permission(
         object: object.into(),
         reason: message.as_str().into(),
     });
-    GatewayError {
-        status: 403,
-        class: ErrorClass::Permission,
-        code: Some(reason.as_str().to_owned()),
-        ..GatewayError::bad_request(message)
-    }
+    Hindrance { reason, message }.to_error()
 }

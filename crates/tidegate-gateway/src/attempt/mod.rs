@@ -186,7 +186,8 @@ fn readiness_at(plan: &Plan, place: usize, now: tidegate_policy::Moment) -> Read
     plan.targets.get(place).map_or(OUT, |planned| readiness(planned, now))
 }
 
-fn readiness(planned: &Planned, now: tidegate_policy::Moment) -> Readiness {
+/// Whether a target and any of its keys can be asked.
+pub(crate) fn readiness(planned: &Planned, now: tidegate_policy::Moment) -> Readiness {
     match planned.target.health.readiness(now) {
         Readiness::Ready => planned.provider.key_readiness(now),
         not_ready => not_ready,

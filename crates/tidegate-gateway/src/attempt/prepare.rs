@@ -62,6 +62,11 @@ impl<'a> Translation<'a> {
         planned.dialect() == self.call.dialect && !self.call.is_carrying
     }
 
+    /// What the target could not express.
+    pub(crate) fn losses(&self, planned: &Planned) -> Result<Losses, GatewayError> {
+        self.body(planned).map(|(_, losses)| losses)
+    }
+
     fn body(&self, planned: &Planned) -> Result<(Vec<Bytes>, Losses), GatewayError> {
         let note_unheeded = |mut losses: Losses| {
             let wishes = self.wishes_dropped_for(planned);

@@ -2,18 +2,20 @@
 
 mod conditions;
 mod difficulty;
-#[allow(dead_code, reason = "read by the explanation, which comes next")]
 pub(crate) mod entries;
+mod explain;
 pub(crate) mod names;
 mod order;
-#[allow(dead_code, reason = "read by the explanation, which comes next")]
 mod passed_over;
 mod ranking;
 mod requirements;
 mod steering;
-#[allow(dead_code, reason = "read by the explanation, which comes next")]
 mod trace;
 
+pub use explain::{
+    ExplainError, ExplainedNeeds, ExplainedPassedOver, ExplainedRefusal, ExplainedTarget, Explanation,
+    explain, explain_offline,
+};
 pub use names::{ListedModel, models_of, target_facts};
 pub(crate) use order::{Plan, Planned, plan};
 pub(crate) use passed_over::nobody_left;

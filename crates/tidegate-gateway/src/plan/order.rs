@@ -384,7 +384,7 @@ impl<'a> Planner<'a> {
             if self.push(&target.planned, is_doubtful)
                 && let Some(trace) = &mut self.trace
             {
-                trace.considered(model, strategy, &target.planned, choice, &self.needs);
+                trace.considered(model, strategy, target, choice, &self.needs);
             }
         }
     }

@@ -46,6 +46,11 @@ impl Why {
         }
     }
 
+    /// The reason with what only operators may know.
+    pub(super) fn words_for_operators(&self) -> String {
+        self.to_string()
+    }
+
     /// The word for the kind of reason.
     pub(super) fn word(&self) -> &'static str {
         match self {

@@ -40,6 +40,22 @@ pub enum Strategy {
     Score(Mix),
 }
 
+impl Strategy {
+    /// Its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Order => "order",
+            Self::Weighted => "weighted",
+            Self::Latency => "latency",
+            Self::Throughput => "throughput",
+            Self::Cost => "cost",
+            Self::LeastBusy => "least-busy",
+            Self::Sticky => "sticky",
+            Self::Score(_) => "score",
+        }
+    }
+}
+
 /// Whether a target may be asked at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Standing {
