@@ -39,20 +39,25 @@ pub(crate) async fn handle_gemini(
         let error = GatewayError::bad_request("The model's name in the path is not valid UTF-8.");
         return error::respond(dialect, CallId::now(), &error.into());
     };
-    let (model, method) = model_and_method.rsplit_once(':').unwrap_or((&model_and_method, ""));
+    let query = request.uri().query().unwrap_or_default();
+    let Some((operation, path)) = gemini_method(&model_and_method, query) else {
+        let error = GatewayError::no_such_route("POST", request.uri().path());
+        return error::respond(dialect, CallId::now(), &error.into());
+    };
+    serve(worker, request, dialect, operation, Some(path)).await
+}
+
+/// What is asked by one of Gemini's paths, behind `models/`.
+pub(crate) fn gemini_method(model_and_method: &str, query: &str) -> Option<(Operation, PathParts)> {
+    let (model, method) = model_and_method.rsplit_once(':')?;
     let (operation, stream) = match method {
         "generateContent" => (Operation::Chat, false),
         "streamGenerateContent" => (Operation::Chat, true),
         "countTokens" => (Operation::CountTokens, false),
-        _ => {
-            let error = GatewayError::no_such_route("POST", request.uri().path());
-            return error::respond(dialect, CallId::now(), &error.into());
-        }
+        _ => return None,
     };
-    let asks_for_events =
-        request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
-    let path = PathParts { model: model.to_owned(), stream, json_array: stream && !asks_for_events };
-    serve(worker, request, dialect, operation, Some(path)).await
+    let asks_for_events = query.split('&').any(|pair| pair == "alt=sse");
+    Some((operation, PathParts { model: model.to_owned(), stream, json_array: stream && !asks_for_events }))
 }
 
 async fn serve(

@@ -17,8 +17,10 @@ mod inference;
 mod metrics;
 mod models;
 mod place;
+mod request_to_explain;
 pub mod routes;
 pub mod serve;
 
 pub use app::App;
 pub use metrics::Metrics;
+pub use request_to_explain::{Asked, RequestToExplain};

@@ -80,6 +80,10 @@ impl Admin {
             | "verify_audit"
             | "list_credentials"
             | "list_targets" => (String::new(), Value::Null),
+            "explain_request" => (
+                String::new(),
+                json!({"body": {"model": "openai/gpt-5-mini", "messages": [{"role": "user", "content": "Hi"}]}}),
+            ),
             "create_organization" | "create_team" | "create_key" => (String::new(), json!({"name": unique})),
             "get_organization" => ("org_default".into(), Value::Null),
             "update_organization" => ("org_default".into(), limits),

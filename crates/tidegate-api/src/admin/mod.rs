@@ -8,6 +8,7 @@ mod caller;
 mod calls;
 mod context;
 mod credentials;
+mod explain;
 mod handle;
 mod keys;
 mod limits;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use tidegate_gateway::GatewayError;
+use tidegate_gateway::plan::Explanation;
 use tidegate_policy::Area;
 
 use super::context::{Context, Reply};
@@ -17,7 +18,8 @@ use super::views::{
     AuditLineView, CredentialView, KeyView, KeyWithSecret, List, OrganizationView, SubjectView, TeamView,
     VerificationView,
 };
-use super::{audit, calls, credentials, keys, limits, organizations, targets, teams, usage};
+use super::{audit, calls, credentials, explain, keys, limits, organizations, targets, teams, usage};
+use crate::request_to_explain::RequestToExplain;
 
 /// One endpoint of the administration.
 pub struct AdminRoute {
@@ -92,6 +94,12 @@ const fn row(
 }
 
 impl AdminRoute {
+    /// It changes nothing although it takes a body.
+    const fn reads(mut self) -> Self {
+        self.writes = false;
+        self
+    }
+
     const fn query(mut self, query: &'static [(&'static str, &'static str)]) -> Self {
         self.query = query;
         self
@@ -201,6 +209,10 @@ table! {
 
     GET "/admin/v1/targets" "list_targets" "Shows how every target is doing" Routing targets::list,
         answers(200, Some(of::<targets::TargetList>));
+
+    POST "/admin/v1/explain" "explain_request" "Tells who would be asked for a request, and why not the others" Routing
+        explain::explain_request,
+        reads(), takes(of::<RequestToExplain>), answers(200, Some(of::<Explanation>));
 
     GET "/admin/v1/audit" "list_audit" "Lists the audit log, the newest lines first" Audit audit::list,
         query(&[
