@@ -25,6 +25,7 @@ use crate::gateway::Gateway;
 use crate::provider::ProviderError;
 use crate::report::{TargetReport, TargetState, of_target, timestamp};
 use crate::snapshot::Snapshot;
+use crate::way::gather;
 
 /// Who would be asked for a request, and why.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -37,6 +38,8 @@ pub struct Explanation {
     pub operation: String,
     /// Whether it wants a stream.
     pub stream: bool,
+    /// What `auto` chose, and why, where the request asks for it.
+    pub route: Option<String>,
     /// What it needs of a target.
     pub needs: ExplainedNeeds,
     /// Who would be asked, the first one first. The next is asked when the one before fails.
@@ -122,8 +125,9 @@ pub enum ExplainError {
 
 /// Explains a request to a gateway that runs, as things are at this moment.
 pub async fn explain(gateway: &Gateway, arrival: Arrival) -> Result<Explanation, GatewayError> {
-    let call = accept(CallId::now(), arrival)?;
+    let mut call = accept(CallId::now(), arrival)?;
     let snapshot = gateway.snapshot();
+    gather(gateway, &snapshot, &mut call).await;
     let refused = hindrance(gateway.directory(), &call);
     Ok(explained(&snapshot, &call, gateway.clock, refused))
 }
@@ -136,7 +140,10 @@ pub fn explain_offline(
 ) -> Result<Explanation, ExplainError> {
     let clock = Clock::new();
     let snapshot = Snapshot::build(settings, catalog, &[], None, clock)?;
-    let call = accept(CallId::now(), arrival)?;
+    let mut call = accept(CallId::now(), arrival)?;
+    if let Some(steering) = &mut call.steering {
+        steering.settle(&snapshot);
+    }
     Ok(explained(&snapshot, &call, clock, None))
 }
 
@@ -187,6 +194,7 @@ fn explained(snapshot: &Snapshot, call: &Call, clock: Clock, refused: Option<Hin
         dialect: call.dialect.as_str().to_owned(),
         operation: call.operation.as_str().to_owned(),
         stream: call.stream,
+        route: plan.as_ref().and_then(|plan| plan.route.as_ref()).map(ToString::to_string),
         needs: needs(call),
         order,
         passed_over,

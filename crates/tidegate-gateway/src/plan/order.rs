@@ -299,7 +299,8 @@ impl<'a> Planner<'a> {
     ) {
         let strategy = self.sort().map_or(strategy, wished);
         // Who names a provider's own model has chosen: what it lacks, it may say itself.
-        let is_choice = targets.len() > 1 || model != self.asked.name;
+        let is_named = targets.len() == 1 && model == self.asked.name;
+        let is_choice = !is_named || self.snapshot.entry(model).is_some();
         let when = when.filter(|when| !self.conditions.hold(when, model, None, &self.needs));
         let mut fit: SmallVec<[&EntryTarget; USUAL_TARGETS]> = SmallVec::new();
         let mut doubtful: SmallVec<[&EntryTarget; 4]> = SmallVec::new();

@@ -48,7 +48,10 @@ impl Why {
 
     /// The reason with what only operators may know.
     pub(super) fn words_for_operators(&self) -> String {
-        self.to_string()
+        match self {
+            Self::Condition(condition) => format!("`{}` does not hold", condition.text()),
+            _ => self.to_string(),
+        }
     }
 
     /// The word for the kind of reason.
