@@ -131,8 +131,9 @@ fn a_minute_of_503_opens_the_breaker_at_once_costs_few_probes_and_is_over_five_s
         // to calls from before still come in.
         let few = if name == "order" { 2 * 15 } else { 2 * 7 };
         assert!(asked(40, 42) <= few, "{name}: {} calls before the breaker opened", asked(40, 42));
-        // A probe after 1, 2, 3, 3, 3 … seconds, by each gateway.
-        assert!(asked(42, 100) <= 2 * 23, "{name}: {} probes", asked(42, 100));
+        // A probe after 1, 2, 3, 3, 3 … seconds, by each gateway: 21 in a minute. Where failures alone make a target
+        // unattractive, it takes a little longer until there are five.
+        assert!(asked(40, 100) <= few + 2 * 21, "{name}: {} calls in vain", asked(40, 100));
         let after = asked(105, 115);
         assert!(after * 2 >= before, "{name}: {after} calls in ten seconds after it, {before} before it");
         assert!(outcome.success_rate() > 0.999, "{name}: {}", outcome.success_rate());
