@@ -21,6 +21,8 @@ const MASTER_KEY_VARIABLE: &str = "TIDEGATE_MASTER_KEY";
 const MASTER_KEY_FILE_VARIABLE: &str = "TIDEGATE_MASTER_KEY_FILE";
 /// A master key is 64 characters at its longest; a file much larger is another one.
 const MAX_MASTER_KEY_BYTES: u64 = 4096;
+/// The key with which commands ask a gateway that runs.
+const ADMIN_KEY_VARIABLE: &str = "TIDEGATE_ADMIN_KEY";
 /// Who runs a command, for the audit log; the first one set wins.
 const USER_VARIABLES: [&str; 3] = ["SUDO_USER", "USER", "LOGNAME"];
 
@@ -76,6 +78,11 @@ impl Environment {
             Ok(_) => Ok(Some(Secret::new(text))),
             Err(source) => Err(MasterKeyFileError { file, source }),
         }
+    }
+
+    /// The key with which a gateway that runs is asked.
+    pub fn admin_key(&self) -> Option<Secret> {
+        self.get(ADMIN_KEY_VARIABLE).map(Secret::new)
     }
 
     /// Who runs this process, as far as the environment says.

@@ -148,3 +148,33 @@ fn a_log_filter_that_is_none_is_refused() {
     assert_eq!(ended.code, Some(2));
     assert!(ended.errors.contains("TIDEGATE_LOG"), "{}", ended.errors);
 }
+
+#[test]
+fn explain_tells_who_would_be_asked_and_why_not_the_others() {
+    let workplace = Workplace::new();
+    workplace.write(
+        "tidegate.yaml",
+        "providers: { openai: { api_key: secret }, anthropic: { api_key: secret } }\n\
+         models: { fast: { strategy: cost, targets: [anthropic/claude-haiku-4-5, openai/gpt-5-mini, openai/gpt-3.5-turbo] } }\n",
+    );
+    let image = r#"{"model": "fast", "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}]}]}"#;
+    workplace.write("request.json", image);
+    let ended = workplace.run(&["explain", "request.json", "--json"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+    let explained: Value = serde_json::from_str(&ended.output).expect("JSON");
+    assert_eq!(explained["order"][0]["target"], "openai/gpt-5-mini", "the cheapest that sees: {explained}");
+    assert_eq!(explained["order"][1]["target"], "anthropic/claude-haiku-4-5");
+    assert_eq!(explained["passed_over"][0]["says"], "sees no images");
+    let ended = workplace.run(&["explain", "request.json", "--path", "/v1/messages"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+    for part in
+        ["1.  openai/gpt-5-mini", "for this call", "would not be asked", "requirement: sees no images"]
+    {
+        assert!(ended.output.contains(part), "{part}: {}", ended.output);
+    }
+    workplace.write("broken.json", "{");
+    for arguments in [&["explain", "broken.json"][..], &["explain", "request.json", "--path", "/v1/models"]] {
+        let ended = workplace.run(arguments);
+        assert_eq!((ended.code, &*ended.output), (Some(2), ""), "{}", ended.errors);
+    }
+}

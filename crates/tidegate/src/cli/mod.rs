@@ -6,6 +6,7 @@ mod calls;
 mod check;
 mod credentials;
 mod demo;
+mod explain;
 mod keys;
 mod ledger;
 mod models;
@@ -35,6 +36,7 @@ pub(crate) enum Command {
     Sim(sim::Options),
     Check(check::Options),
     Models(models::Options),
+    Explain(explain::Options),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
     Usage(Box<usage::Options>),
@@ -53,6 +55,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Sim(options) => sim::run(options),
         Command::Check(options) => check::run(options),
         Command::Models(options) => models::run(&options),
+        Command::Explain(options) => explain::run(options),
         Command::Schema => schema::run(),
         Command::Usage(options) => usage::run(&options),
         Command::Calls(options) => calls::run(&options),
