@@ -76,6 +76,8 @@ quirks! {
     NoMessageNames = "no-message-names",
     /// Takes images as base64 only, does not fetch URLs.
     NoImageUrls = "no-image-urls",
+    /// Goes on with the assistant's last message where that is marked `prefix`, and says it once more.
+    Prefix = "prefix",
     /// Refuses any field it does not know, also inside messages.
     StrictFields = "strict-fields",
 }

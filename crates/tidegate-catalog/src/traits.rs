@@ -1,7 +1,7 @@
 //! What a target takes and refuses, put together from its provider's quirks and its model's facts. The gateway asks once per target and
 //! hands the answer to the renderer of requests.
 
-use tidegate_wire::{CacheMarkers, Dialect, ReasoningBack, TargetTraits, ThinkingStyle};
+use tidegate_wire::{CacheMarkers, Continuation, Dialect, ReasoningBack, TargetTraits, ThinkingStyle};
 
 use crate::capabilities::Capability;
 use crate::catalog::Catalog;
@@ -90,6 +90,7 @@ impl Catalog {
             thinking: family.map_or_else(|| thinking(facts), |family| family.thinking),
             sampling: family.is_none_or(|family| family.sampling),
             prefill: !speaks_openai && can(Capability::Prefill),
+            continuation: continuation(provider, facts, upstream_model),
             media_urls: !has(Quirk::NoImageUrls),
         }
     }
@@ -114,6 +115,22 @@ fn cache_markers(provider: &Provider) -> CacheMarkers {
     match &*provider.id {
         "openrouter" | "alibaba" => CacheMarkers::CacheControl,
         _ => CacheMarkers::No,
+    }
+}
+
+/// Only models of which it is published. DeepSeek's do it at another address only; of Google's those before Gemini 3,
+/// while newer ones begin to refuse it; OpenAI's begin anew.
+fn continuation(provider: &Provider, facts: Option<&ModelFacts>, model: &str) -> Continuation {
+    let is_published = facts.is_some_and(|facts| facts.capabilities.has(Capability::Prefill));
+    let speaks_openai = provider.dialects().next() == Some(Dialect::OpenAiChat);
+    let model = model.strip_prefix("models/").unwrap_or(model);
+    let is_older_gemini =
+        &*provider.id == "gemini" && model.starts_with("gemini-2.") && !model.contains("image");
+    match (is_published, provider.quirks.has(Quirk::Prefix)) {
+        (true, true) => Continuation::Prefix,
+        (true, false) if !speaks_openai => Continuation::LastTurn,
+        _ if is_older_gemini => Continuation::LastTurn,
+        _ => Continuation::None,
     }
 }
 
@@ -176,5 +193,18 @@ mod tests {
     fn only_models_that_continue_an_answer_are_asked_to() {
         assert!(traits("anthropic", "claude-haiku-4-5").prefill);
         assert!(!traits("anthropic", "claude-opus-4-8").prefill);
+        for (provider, model, continuation) in [
+            ("anthropic", "claude-haiku-4-5", Continuation::LastTurn),
+            ("anthropic", "claude-opus-4-6", Continuation::None),
+            ("anthropic", "claude-unheard-of", Continuation::None),
+            ("gemini", "gemini-2.5-flash", Continuation::LastTurn),
+            ("gemini", "gemini-3.8-flash", Continuation::None),
+            ("mistral", "mistral-large-latest", Continuation::Prefix),
+            ("openai", "gpt-4o", Continuation::None),
+            ("openai-compatible", "mistral-large-latest", Continuation::None),
+            ("deepseek", "deepseek-chat", Continuation::None),
+        ] {
+            assert_eq!(traits(provider, model).continuation, continuation, "{provider}/{model}");
+        }
     }
 }

@@ -111,6 +111,32 @@ impl TargetSeries {
     }
 }
 
+/// What became of streams that broke after a part of them was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Continued {
+    /// Another target went on.
+    Taken,
+    /// The other target said something else.
+    Departed,
+    /// Nobody was left to ask, or they failed as well.
+    NobodyLeft,
+    /// The answer is of a kind with which nobody can go on.
+    Impossible,
+}
+
+impl Continued {
+    const ALL: [Self; 4] = [Self::Taken, Self::Departed, Self::NobodyLeft, Self::Impossible];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Departed => "departed",
+            Self::NobodyLeft => "nobody_left",
+            Self::Impossible => "impossible",
+        }
+    }
+}
+
 /// The series of the gateway as a whole.
 #[derive(Debug)]
 pub(crate) struct GatewaySeries {
@@ -119,6 +145,7 @@ pub(crate) struct GatewaySeries {
     soft_budgets: Counter,
     bodies_left_out: Counter,
     not_admitted: [OnceLock<Counter>; RefusalReason::ALL.len()],
+    continued: [OnceLock<Counter>; Continued::ALL.len()],
 }
 
 impl GatewaySeries {
@@ -129,6 +156,19 @@ impl GatewaySeries {
             bodies_left_out: metrics::counter!("tidegate_bodies_left_out_total"),
             soft_budgets: metrics::counter!("tidegate_soft_budgets_crossed_total"),
             not_admitted: Default::default(),
+            continued: Default::default(),
+        }
+    }
+
+    /// A stream broke in the middle.
+    pub(crate) fn continued(&self, outcome: Continued) {
+        let place = Continued::ALL.iter().position(|other| *other == outcome).unwrap_or(0);
+        if let Some(counter) = self.continued.get(place) {
+            counter
+                .get_or_init(
+                    || metrics::counter!("tidegate_continuations_total", "outcome" => outcome.as_str()),
+                )
+                .increment(1);
         }
     }
 

@@ -237,7 +237,6 @@ impl Settlement {
 
     /// What the attempt that ended last has used, beside the one that answers: its stream broke, or another target was
     /// faster. An estimate.
-    #[allow(dead_code, reason = "the relay and hedging begin to use it with the next step")]
     pub(crate) fn also_used(&mut self, target: &Target, usage: &Usage) {
         let cost = target.prices.as_ref().and_then(|(prices, _)| cost_of(usage, prices));
         target.series.usage(usage, cost);

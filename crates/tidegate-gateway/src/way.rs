@@ -13,7 +13,7 @@ use crate::error::GatewayError;
 use crate::gateway::Gateway;
 use crate::hold::{budget_used, hold, put_room, tell_crossed};
 use crate::plan::{nobody_left, plan};
-use crate::relay::AnswerBody;
+use crate::relay::{AnswerBody, Onward};
 use crate::settle::Settlement;
 use crate::snapshot::Snapshot;
 use crate::upstream::UpstreamClient;
@@ -103,7 +103,7 @@ pub async fn walk(
         }
     }
 
-    let (Won { planned, losses, answer }, _course) =
+    let (Won { planned, losses, answer }, course) =
         match attempt(Means { gateway, upstream }, &call, &mut plan, &mut settlement).await {
             Ok(won) => won,
             Err(error) => {
@@ -145,7 +145,9 @@ pub async fn walk(
         Answered::Stream(mut relay) => {
             settlement.began_answer(200);
             relay.settle_with(settlement);
-            Answer { headers, is_event_stream: !call.json_array, body: AnswerBody::stream(relay) }
+            let is_event_stream = !call.json_array;
+            relay.may_go_on_with(Onward::new(call, plan, course, upstream));
+            Answer { headers, is_event_stream, body: AnswerBody::stream(relay) }
         }
     })
 }

@@ -30,7 +30,7 @@ pub use dialects::{
 };
 pub use failure::{CallerError, ErrorClass, FailureKind, ProviderError};
 pub use loss::{Field, Losses};
-pub use target::{CacheMarkers, ReasoningBack, TargetTraits, ThinkingStyle};
+pub use target::{CacheMarkers, Continuation, ReasoningBack, TargetTraits, ThinkingStyle};
 pub use usage::Usage;
 
 /// What Gemini's dialect has beyond [`Codec`]: `countTokens`, and streams as JSON arrays for callers without `alt=sse`.

@@ -41,6 +41,9 @@ pub struct TargetTraits {
     pub sampling: bool,
     /// Anthropic: the conversation may end with an assistant turn to be continued.
     pub prefill: bool,
+    /// Whether and how the model goes on with an answer that was begun elsewhere. Only what is known for certain: a model
+    /// that merely takes such a turn may begin anew.
+    pub continuation: Continuation,
     /// Images by URL are fetched by the provider.
     pub media_urls: bool,
 }
@@ -69,6 +72,17 @@ pub enum CacheMarkers {
     CacheControl,
     /// As OpenAI's `prompt_cache_breakpoint` on parts (from gpt-5.6 on).
     Breakpoint,
+}
+
+/// How an answer that was begun elsewhere is gone on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Continuation {
+    /// Not at all, or nobody knows.
+    None,
+    /// The conversation ends with the assistant's turn.
+    LastTurn,
+    /// OpenAI: that turn is marked `prefix`, and the answer says it once more (Mistral).
+    Prefix,
 }
 
 /// How thinking is asked for.
@@ -103,6 +117,7 @@ impl Default for TargetTraits {
             thinking: ThinkingStyle::Budget,
             sampling: true,
             prefill: true,
+            continuation: Continuation::None,
             media_urls: true,
         }
     }

@@ -297,7 +297,7 @@ enum FallbackKind {
 #[schemars(deny_unknown_fields)]
 pub(crate) struct StreamSection {
     /// What happens to a stream that breaks after its first part was sent.
-    #[schemars(extend("default" = "error"))]
+    #[schemars(extend("default" = "continue"))]
     pub(crate) recovery: Option<RecoveryKind>,
 }
 

@@ -277,9 +277,9 @@ pub enum FallbackOn {
 #[serde(rename_all = "snake_case")]
 pub enum Recovery {
     /// The stream ends with an error event.
-    #[default]
     Error,
     /// Another target goes on with it, where that can be done without the caller seeing a seam.
+    #[default]
     Continue,
 }
 

@@ -3,6 +3,7 @@
 mod count;
 mod exchange;
 mod failure;
+mod going_on;
 mod prepare;
 
 use std::sync::Arc;
@@ -61,8 +62,9 @@ pub(crate) async fn attempt(
     plan: &mut Plan,
     settlement: &mut Settlement,
 ) -> Result<(Won, Course), GatewayError> {
-    let translation = Translation::new(call);
+    let mut translation = Translation::new(call);
     prepare::keep_expressible(plan, &translation)?;
+    translation.is_remembered = call.stream && plan.goes_on && plan.targets.len() > 1;
     let clock = means.gateway.clock;
     let mut course = Course::new(
         plan.targets.iter().map(candidate),
@@ -77,7 +79,6 @@ pub(crate) async fn attempt(
 }
 
 /// Asks those that are left of a plan to go on with an answer whose stream broke. The translation says how they are asked.
-#[expect(dead_code, reason = "the relay begins to use it with the next step")]
 pub(crate) async fn attempt_to_go_on(
     means: Means<'_>,
     translation: &Translation<'_>,

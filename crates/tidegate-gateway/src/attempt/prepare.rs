@@ -6,11 +6,13 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING};
 use http::{HeaderValue, Method, Request, Uri};
+use tidegate_wire::continuation::{Asked, Obstacle};
 use tidegate_wire::conversation::Conversation;
 use tidegate_wire::json::JsonText;
 use tidegate_wire::splice::Splice;
 use tidegate_wire::{Dialect, Losses, RequestOptions, anthropic, gemini};
 
+use super::going_on::GoingOn;
 use crate::accept::{Call, Operation};
 use crate::error::GatewayError;
 use crate::plan::{Plan, Planned, STEERING_MEMBERS, Steering};
@@ -21,11 +23,31 @@ use crate::upstream::UpstreamBody;
 pub(crate) struct Translation<'a> {
     pub(crate) call: &'a Call,
     conversation: OnceLock<Result<Conversation, GatewayError>>,
+    /// What a stream sends is remembered, since somebody could go on with it.
+    pub(crate) is_remembered: bool,
+    /// The answer has begun elsewhere.
+    pub(crate) going_on: Option<GoingOn>,
 }
 
 impl<'a> Translation<'a> {
     pub(crate) fn new(call: &'a Call) -> Self {
-        Self { call, conversation: OnceLock::new() }
+        Self { call, conversation: OnceLock::new(), is_remembered: false, going_on: None }
+    }
+
+    /// The same for targets that go on with an answer of which so much was said.
+    pub(crate) fn to_go_on(call: &'a Call, said: Option<String>, tokens_said: u64) -> Result<Self, Obstacle> {
+        let mut translation = Self::new(call);
+        let conversation = translation.conversation().map_err(|_error| Obstacle::Unreadable)?;
+        translation.going_on = Some(GoingOn::new(conversation, said, tokens_said)?);
+        Ok(translation)
+    }
+
+    /// How this target is asked to go on.
+    pub(crate) fn asked(&self, planned: &Planned) -> Asked {
+        match &self.going_on {
+            Some(going_on) => going_on.asked(planned),
+            None => Asked::Anew { is_json: false },
+        }
     }
 
     /// The call in the canonical model.
@@ -68,6 +90,7 @@ impl<'a> Translation<'a> {
     }
 
     fn body(&self, planned: &Planned) -> Result<(Vec<Bytes>, Losses), GatewayError> {
+        let begun = self.going_on.as_ref().and_then(|going_on| going_on.begun(planned));
         let note_unheeded = |mut losses: Losses| {
             let wishes = self.wishes_dropped_for(planned);
             for field in wishes.iter().flat_map(|wishes| &wishes.for_others) {
@@ -75,7 +98,7 @@ impl<'a> Translation<'a> {
             }
             losses
         };
-        if self.passes_through(planned) {
+        if begun.is_none() && self.passes_through(planned) {
             return Ok((self.spliced(planned), note_unheeded(Losses::new())));
         }
         let call = self.call;
@@ -84,7 +107,10 @@ impl<'a> Translation<'a> {
             stream: self.call.stream,
             traits: &planned.target.traits,
         };
-        let mut conversation = Cow::Borrowed(self.conversation()?);
+        let mut conversation = Cow::Borrowed(match begun {
+            Some(begun) => begun,
+            None => self.conversation()?,
+        });
         if self.wishes_in_body()
             && planned.dialect() == call.dialect
             && self.wishes_dropped_for(planned).is_none()

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use smallvec::SmallVec;
-use tidegate_config::{AUTO, Auto, Condition, FallbackOn, Retry, Timeouts};
+use tidegate_config::{AUTO, Auto, Condition, FallbackOn, Recovery, Retry, Timeouts};
 use tidegate_policy::Moment;
 use tidegate_policy::routing::{Mix, Strategy};
 
@@ -43,6 +43,8 @@ pub(crate) struct Plan {
     pub(crate) strict: bool,
     /// What was chosen for a call that asked for `auto`.
     pub(crate) route: Option<Route>,
+    /// Whether another target goes on with a stream that breaks.
+    pub(crate) goes_on: bool,
 }
 
 /// One target of a plan. Cheap to clone: what it is made of is shared by all calls.
@@ -148,6 +150,7 @@ pub(super) fn plan_with(
         falls_back_on_content_policy,
         strict,
         route: route.clone(),
+        goes_on: policy.recovery == Recovery::Continue,
     })
 }
 

@@ -3,10 +3,13 @@
 mod array;
 mod body;
 mod count;
+mod onward;
+mod recovery;
 mod stream;
 mod track;
 mod whole;
 
 pub use body::AnswerBody;
+pub(crate) use onward::Onward;
 pub(crate) use stream::StreamRelay;
 pub(crate) use whole::WholeAnswer;

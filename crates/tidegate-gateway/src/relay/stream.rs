@@ -13,13 +13,16 @@ use bytes::Bytes;
 use http_body::Body as _;
 use tidegate_wire::event::events_of;
 use tidegate_wire::framing::{MAX_EVENT_BYTES, SseDecoder, SseEvent};
-use tidegate_wire::{Dialect, FailureKind};
+use tidegate_wire::{Dialect, FailureKind, Usage};
 use tokio::time::Sleep;
 
 use super::array::ArrayFramer;
-use super::track::{Seen, Track};
+use super::onward::{Onward, Search};
+use super::recovery::Interrupted;
+use super::track::{Broken, Seen, Track};
 use super::whole::{WholeAnswer, reply_options};
 use crate::attempt::{Failure, Translation, count_late_failure};
+use crate::error::GatewayError;
 use crate::gateway::Gateway;
 use crate::plan::Planned;
 use crate::settle::Settlement;
@@ -39,30 +42,42 @@ const USUAL_WINDOW: u64 = 128_000;
 
 /// A streamed answer on its way to the caller.
 pub(crate) struct StreamRelay {
-    source: Option<ResponseBody>,
-    frames: SseDecoder,
-    track: Track,
+    pub(super) source: Option<ResponseBody>,
+    pub(super) frames: SseDecoder,
+    pub(super) track: Track,
     ready: VecDeque<Bytes>,
-    state: State,
+    pub(super) state: State,
     caller: Dialect,
     array: Option<ArrayFramer>,
     /// An estimate, for streams that break off before the provider has told.
-    request_tokens: u64,
-    idle: Duration,
+    pub(super) request_tokens: u64,
+    pub(super) idle: Duration,
     deadline: Instant,
     /// When the provider was last heard. The timer below is moved only when it fires: setting it anew for every event
     /// would cost more than reading the event.
-    heard_at: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
-    gateway: Arc<Gateway>,
-    planned: Planned,
-    settlement: Option<Settlement>,
+    pub(super) heard_at: Instant,
+    pub(super) timer: Option<Pin<Box<Sleep>>>,
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) planned: Planned,
+    pub(super) settlement: Option<Settlement>,
+    /// What another target needs to go on, where one could.
+    pub(super) onward: Option<Box<Onward>>,
+    /// What is left of a stream that broke, while somebody is sought who goes on; and the first failure of all, once
+    /// somebody does.
+    pub(super) interrupted: Option<Box<Interrupted>>,
+    pub(super) search: Option<Search>,
+    /// What targets have used whose streams broke.
+    pub(super) used_before: Usage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     /// Reading.
     Open,
+    /// The stream broke; what came of it goes out first.
+    Broken,
+    /// Somebody is sought who goes on.
+    Searching,
     /// The answer is complete, the connection is read to its end.
     Complete,
     /// Nothing more comes.
@@ -86,10 +101,12 @@ impl StreamRelay {
     ) -> Self {
         let call = translation.call;
         let dialect = planned.dialect();
-        let track = if dialect == call.dialect {
-            Track::pass(dialect, !call.include_usage)
+        let track = if translation.going_on.is_some() {
+            Track::hold(dialect)
+        } else if dialect == call.dialect {
+            Track::pass(dialect, !call.include_usage, translation.is_remembered)
         } else {
-            Track::translate(dialect, call.dialect, reply_options(call))
+            Track::translate(dialect, call.dialect, reply_options(call), translation.is_remembered)
         };
         Self::build(gateway, translation, planned, Some(source), track, deadline)
     }
@@ -102,11 +119,16 @@ impl StreamRelay {
         whole: &WholeAnswer,
     ) -> Self {
         let call = translation.call;
-        let track = Track::translate(planned.dialect(), call.dialect, reply_options(call));
+        let track = if translation.going_on.is_some() {
+            Track::hold(planned.dialect())
+        } else {
+            Track::translate(planned.dialect(), call.dialect, reply_options(call), false)
+        };
         let mut relay = Self::build(gateway, translation, planned, None, track, Instant::now());
         if let Some(reply) = &whole.reply {
             let mut out = Vec::new();
-            relay.track.events(events_of(reply), &mut out);
+            // Nobody has begun this answer, so it cannot depart from anything.
+            relay.track.events(events_of(reply), &mut out).ok();
             relay.queue(out);
         }
         relay.state = State::Complete;
@@ -141,6 +163,10 @@ impl StreamRelay {
             gateway: Arc::clone(gateway),
             planned: planned.clone(),
             settlement: None,
+            onward: None,
+            interrupted: None,
+            search: None,
+            used_before: Usage::default(),
         }
     }
 
@@ -149,12 +175,18 @@ impl StreamRelay {
     pub(crate) async fn prime(&mut self) -> Result<(), Failure> {
         let mut held = 0;
         loop {
-            std::future::poll_fn(|context| self.poll_source(context)).await?;
+            let polled = std::future::poll_fn(|context| self.poll_source(context)).await;
+            polled.map_err(|stopped| match stopped {
+                Stopped::Failed(failure) => failure,
+                Stopped::Departed => {
+                    self.failure(FailureKind::Malformed, "it is not the answer that was begun")
+                }
+            })?;
             if self.state != State::Open || self.track.has_token() {
                 return Ok(());
             }
             let now_held: usize = self.ready.iter().map(Bytes::len).sum();
-            held = now_held.max(held) + self.frames.pending().len();
+            held = now_held.max(held) + self.frames.pending().len() + self.track.held_bytes();
             if held > MAX_BEFORE_FIRST_TOKEN {
                 return Err(self.failure(FailureKind::Malformed, "it sends much and says nothing"));
             }
@@ -166,10 +198,19 @@ impl StreamRelay {
         self.settlement = Some(settlement);
     }
 
+    /// What it takes to go on if this stream breaks.
+    pub(crate) fn may_go_on_with(&mut self, onward: Option<Box<Onward>>) {
+        if onward.is_none() || self.state != State::Open {
+            self.track.forget();
+        } else {
+            self.onward = onward;
+        }
+    }
+
     /// The next bytes for the caller; `None` at the end.
     pub(super) fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
-            if self.state != State::Open {
+            if matches!(self.state, State::Complete | State::Ended) {
                 // Before the bytes that end the answer are handed out: who has seen its end is in the ledger, even if
                 // this process is killed in the same moment.
                 self.settle();
@@ -188,11 +229,13 @@ impl StreamRelay {
                     }
                     self.end();
                 }
+                State::Broken => self.begin_search(),
+                State::Searching => std::task::ready!(self.poll_search(context)),
                 State::Open => match self.poll_source(context) {
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(failure)) => self.break_off(&failure),
+                    Poll::Ready(Err(stopped)) => self.stopped(stopped),
                     Poll::Pending => match self.poll_silence(context) {
-                        Poll::Ready(failure) => self.break_off(&failure),
+                        Poll::Ready(failure) => self.stopped(Stopped::Failed(failure)),
                         Poll::Pending => return Poll::Pending,
                     },
                 },
@@ -201,7 +244,7 @@ impl StreamRelay {
     }
 
     /// Reads one piece of the provider's stream and queues what it means.
-    fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
         let Some(source) = &mut self.source else { return Poll::Ready(Ok(())) };
         let Some(frame) = std::task::ready!(Pin::new(source).poll_frame(context)) else {
             self.source = None;
@@ -220,7 +263,7 @@ impl StreamRelay {
         })
     }
 
-    fn take_chunk(&mut self, chunk: Bytes) -> Result<(), Failure> {
+    fn take_chunk(&mut self, chunk: Bytes) -> Result<(), Stopped> {
         let is_aligned = self.frames.pending().is_empty();
         let mut out = Vec::new();
         let mut taken = 0;
@@ -228,11 +271,13 @@ impl StreamRelay {
         let outcome = loop {
             match self.frames.next_event() {
                 None => break Ok(()),
-                Some(Err(error)) => break Err(self.failure(FailureKind::Malformed, &error.to_string())),
+                Some(Err(error)) => {
+                    break Err(Stopped::Failed(self.failure(FailureKind::Malformed, &error.to_string())));
+                }
                 Some(Ok(frame)) => {
                     taken += frame.raw.len();
-                    if let Err(failure) = self.take_frame(&frame, &mut out) {
-                        break Err(failure);
+                    if let Err(stopped) = self.take_frame(&frame, &mut out) {
+                        break Err(stopped);
                     }
                 }
             }
@@ -251,30 +296,51 @@ impl StreamRelay {
         Ok(())
     }
 
-    fn take_frame(&mut self, frame: &SseEvent, out: &mut Vec<Bytes>) -> Result<(), Failure> {
-        self.track.frame(frame, out).map_err(|error| Failure::of_reply(error, &self.planned.target.label))
+    fn take_frame(&mut self, frame: &SseEvent, out: &mut Vec<Bytes>) -> Result<(), Stopped> {
+        self.track.frame(frame, out).map_err(|broken| match broken {
+            Broken::Reply(error) => Stopped::Failed(Failure::of_reply(error, &self.planned.target.label)),
+            Broken::Departed => Stopped::Departed,
+        })
     }
 
     /// The provider's stream has ended, in order or not: what matters is whether the answer is complete.
-    fn end_of_source(&mut self, how: &str) -> Result<(), Failure> {
+    fn end_of_source(&mut self, how: &str) -> Result<(), Stopped> {
         let mut out = Vec::new();
         while let Some(Ok(mut frame)) = self.frames.finish() {
             // A last frame without its blank line is taken if it makes sense.
             if frame.has_data && !frame.is_complete {
                 frame.raw = [&frame.raw, &b"\n\n"[..]].concat().into();
-                if self.take_frame(&frame, &mut out).is_err() {
-                    break;
+                match self.take_frame(&frame, &mut out) {
+                    Ok(()) => {}
+                    Err(Stopped::Departed) => return Err(Stopped::Departed),
+                    Err(Stopped::Failed(_)) => break,
                 }
             }
         }
-        let is_complete = self.track.finish(&mut out);
+        let finished = self.track.finish(&mut out);
         self.queue(out);
-        if is_complete {
-            self.state = State::Complete;
-            Ok(())
-        } else {
-            Err(self.failure(FailureKind::Truncated, how))
+        match finished {
+            Ok(true) => {
+                self.state = State::Complete;
+                Ok(())
+            }
+            Ok(false) => Err(Stopped::Failed(self.failure(FailureKind::Truncated, how))),
+            Err(_departed) => Err(Stopped::Departed),
         }
+    }
+
+    /// Whether a stream that fell silent had said everything: then it merely lacks its last frame, like one that was
+    /// closed.
+    pub(super) fn is_complete_without_end(&mut self) -> bool {
+        let mut out = Vec::new();
+        let is_complete = self.track.finish(&mut out) == Ok(true);
+        if is_complete {
+            self.queue(out);
+            self.source = None;
+            self.timer = None;
+            self.state = State::Complete;
+        }
+        is_complete
     }
 
     /// After the end: reads the connection to its end, for a moment.
@@ -314,7 +380,7 @@ impl StreamRelay {
         }
     }
 
-    fn queue(&mut self, out: Vec<Bytes>) {
+    pub(super) fn queue(&mut self, out: Vec<Bytes>) {
         match &mut self.array {
             None => self.ready.extend(out),
             Some(array) => self.ready.extend(out.iter().map(|frames| array.convert(frames))),
@@ -323,20 +389,30 @@ impl StreamRelay {
 
     /// The stream broke after its first token: the caller is told in its own dialect, and the end is not made to look
     /// like one.
-    fn break_off(&mut self, failure: &Failure) {
-        let mut failure = failure.clone();
-        failure.conceal(&self.planned.provider);
-        let error = failure.to_error();
+    pub(super) fn break_off(&mut self, failure: &Failure) {
+        let used = self.likely_used();
         if let Some(settlement) = &mut self.settlement {
-            settlement.likely_used(estimated(self.track.seen_to_the_end(), self.request_tokens));
+            settlement.likely_used(used);
             settlement.last_attempt_failed(failure.kind);
-            settlement.failed(failure.kind, 200);
         }
         count_late_failure(&self.planned, failure.kind, self.gateway.clock.now());
         tracing::debug!(target_name = %failure.target, kind = %failure.kind, "a stream broke");
+        self.end_with(&failure.to_error(), failure.kind);
+    }
+
+    /// The last word to the caller is an error.
+    pub(super) fn end_with(&mut self, error: &GatewayError, kind: FailureKind) {
+        if let Some(settlement) = &mut self.settlement {
+            settlement.failed(kind, 200);
+        }
         let event = self.caller.codec().render_error_event(&error.to_caller_error(None));
         self.queue(vec![event]);
         self.end();
+    }
+
+    /// What the target has used so far, as far as one can tell.
+    pub(super) fn likely_used(&mut self) -> Usage {
+        estimated(self.track.seen_to_the_end(), self.request_tokens)
     }
 
     /// Nothing more comes: queues what ends the answer and settles the call. The second time there is nothing to do.
@@ -378,6 +454,14 @@ impl Drop for StreamRelay {
     }
 }
 
+/// Why a stream cannot be read on.
+pub(super) enum Stopped {
+    /// The provider failed.
+    Failed(Failure),
+    /// The provider says something else than what it was to go on with.
+    Departed,
+}
+
 /// Of an answer that is complete.
 fn settle_usage(settlement: &mut Settlement, seen: Seen, request_tokens: u64) {
     if seen.has_usage {
@@ -388,7 +472,7 @@ fn settle_usage(settlement: &mut Settlement, seen: Seen, request_tokens: u64) {
 }
 
 /// What was used as far as one can tell when a stream broke off: what the provider said, and at least what was seen.
-fn estimated(seen: Seen, request_tokens: u64) -> tidegate_wire::Usage {
+fn estimated(seen: Seen, request_tokens: u64) -> Usage {
     let mut usage = seen.usage;
     usage.output = usage.output.max(seen.tokens);
     if usage.input == 0 {

@@ -1,6 +1,8 @@
-//! What happens to each frame of a stream: passed on as it came, with a light tap, or translated.
+//! What happens to each frame of a stream: passed on as it came, with a light tap, or translated; or held, until it is
+//! known to go on with what another target began.
 
 use bytes::Bytes;
+use tidegate_wire::continuation::{Departed, Following, Said, Sent};
 use tidegate_wire::event::Event;
 use tidegate_wire::framing::SseEvent;
 use tidegate_wire::tap::{StreamTap, is_token};
@@ -20,6 +22,8 @@ pub(super) enum Track {
         withholds_usage: bool,
         /// Whether a gap was left in what came, so that it cannot be forwarded chunk by chunk.
         has_gap: bool,
+        /// What was forwarded, where somebody else could go on with it.
+        sent: Option<Box<Sent>>,
     },
     /// They do not.
     Translate(Box<Translated>),
@@ -27,13 +31,48 @@ pub(super) enum Track {
 
 pub(super) struct Translated {
     decoder: Box<dyn StreamDecoder>,
-    encoder: Box<dyn StreamEncoder>,
+    outlet: Outlet,
     events: Vec<Event>,
     usage: Usage,
     has_usage: bool,
     finish: Option<&'static str>,
     tokens_seen: u64,
     is_complete: bool,
+}
+
+/// Where a translated stream's events go.
+enum Outlet {
+    /// Nowhere yet: it is to go on with what another target began.
+    Held { events: Vec<Event>, bytes: usize },
+    /// To the caller.
+    Caller {
+        encoder: Box<dyn StreamEncoder>,
+        /// What was told, where somebody else could go on with it.
+        said: Option<Box<Said>>,
+        /// What another target began.
+        following: Option<Box<Following>>,
+    },
+}
+
+/// Why a stream cannot go on as it came.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The provider's fault.
+    Reply(ReplyError),
+    /// It says something else than what it was to go on with.
+    Departed,
+}
+
+impl From<Departed> for Broken {
+    fn from(_: Departed) -> Self {
+        Self::Departed
+    }
+}
+
+/// What is left of a stream that broke: what the caller was told, and what can tell it more.
+pub(super) struct Left {
+    pub(super) said: Said,
+    pub(super) encoder: Box<dyn StreamEncoder>,
 }
 
 /// What was seen of a stream.
@@ -46,14 +85,26 @@ pub(super) struct Seen {
 }
 
 impl Track {
-    pub(super) fn pass(dialect: Dialect, withholds_usage: bool) -> Self {
-        Self::Pass { tap: StreamTap::new(dialect), dialect, withholds_usage, has_gap: false }
+    pub(super) fn pass(dialect: Dialect, withholds_usage: bool, is_remembered: bool) -> Self {
+        let sent = is_remembered.then(|| Box::new(Sent::new(dialect)));
+        Self::Pass { tap: StreamTap::new(dialect), dialect, withholds_usage, has_gap: false, sent }
     }
 
-    pub(super) fn translate(from: Dialect, to: Dialect, options: ReplyOptions) -> Self {
+    pub(super) fn translate(from: Dialect, to: Dialect, options: ReplyOptions, is_remembered: bool) -> Self {
+        let said = is_remembered.then(Box::default);
+        let encoder = to.codec().encoder(options);
+        Self::decode(from, Outlet::Caller { encoder, said, following: None })
+    }
+
+    /// A stream that is to go on with what another target began.
+    pub(super) fn hold(from: Dialect) -> Self {
+        Self::decode(from, Outlet::Held { events: Vec::new(), bytes: 0 })
+    }
+
+    fn decode(from: Dialect, outlet: Outlet) -> Self {
         Self::Translate(Box::new(Translated {
             decoder: from.codec().decoder(),
-            encoder: to.codec().encoder(options),
+            outlet,
             events: Vec::new(),
             usage: Usage::default(),
             has_usage: false,
@@ -64,10 +115,13 @@ impl Track {
     }
 
     /// Takes one frame; appends what goes to the caller, if anything.
-    pub(super) fn frame(&mut self, frame: &SseEvent, out: &mut Vec<Bytes>) -> Result<(), ReplyError> {
+    pub(super) fn frame(&mut self, frame: &SseEvent, out: &mut Vec<Bytes>) -> Result<(), Broken> {
         match self {
-            Self::Pass { tap, withholds_usage, has_gap, .. } => {
-                let facts = tap.frame(frame)?;
+            Self::Pass { tap, withholds_usage, has_gap, sent, .. } => {
+                let facts = tap.frame(frame).map_err(Broken::Reply)?;
+                if let Some(sent) = sent {
+                    sent.frame(frame);
+                }
                 if facts.is_usage_only && *withholds_usage {
                     *has_gap = true;
                 } else {
@@ -76,27 +130,92 @@ impl Track {
                 Ok(())
             }
             Self::Translate(translated) => {
-                if frame.has_data {
-                    translated.decoder.decode(frame, &mut translated.events)?;
-                    translated.encode(out);
+                if !frame.has_data {
+                    return Ok(());
                 }
-                Ok(())
+                if let Outlet::Held { bytes, .. } = &mut translated.outlet {
+                    *bytes += frame.raw.len();
+                }
+                if let Err(error) = translated.decoder.decode(frame, &mut translated.events) {
+                    translated.events.clear();
+                    return Err(Broken::Reply(error));
+                }
+                Ok(translated.encode(out)?)
             }
         }
     }
 
     /// Events that did not come as frames (a whole answer to a streaming caller).
-    pub(super) fn events(&mut self, events: Vec<Event>, out: &mut Vec<Bytes>) {
-        if let Self::Translate(translated) = self {
-            translated.events = events;
-            translated.encode(out);
+    pub(super) fn events(&mut self, events: Vec<Event>, out: &mut Vec<Bytes>) -> Result<(), Departed> {
+        match self {
+            Self::Translate(translated) => {
+                translated.events = events;
+                translated.encode(out)
+            }
+            Self::Pass { .. } => Ok(()),
+        }
+    }
+
+    /// Nobody can go on with this stream after all: nothing is remembered of it.
+    pub(super) fn forget(&mut self) {
+        match self {
+            Self::Pass { sent, .. } => *sent = None,
+            Self::Translate(translated) => {
+                if let Outlet::Caller { said, .. } = &mut translated.outlet {
+                    *said = None;
+                }
+            }
+        }
+    }
+
+    /// The stream broke: what another one needs to go on with it, where that was remembered.
+    pub(super) fn leave(&mut self, options: ReplyOptions) -> Option<Left> {
+        match self {
+            Self::Pass { sent, .. } => {
+                let (said, encoder) = sent.take()?.into_encoder(options);
+                Some(Left { said, encoder })
+            }
+            Self::Translate(translated) => {
+                let nowhere = Outlet::Held { events: Vec::new(), bytes: 0 };
+                match std::mem::replace(&mut translated.outlet, nowhere) {
+                    Outlet::Caller { encoder, said: Some(said), .. } => Some(Left { said: *said, encoder }),
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    /// Goes on with what another target began; appends what that tells the caller already.
+    pub(super) fn go_on(
+        &mut self,
+        Left { said, encoder }: Left,
+        following: Following,
+        out: &mut Vec<Bytes>,
+    ) -> Result<(), Departed> {
+        let Self::Translate(translated) = self else { return Err(Departed) };
+        let (said, following) = (Some(Box::new(said)), Some(Box::new(following)));
+        let outlet = Outlet::Caller { encoder, said, following };
+        if let Outlet::Held { events, .. } = std::mem::replace(&mut translated.outlet, outlet) {
+            translated.pass_on(events, out)?;
+        }
+        Ok(())
+    }
+
+    /// How many bytes were read of a stream that is held.
+    pub(super) fn held_bytes(&self) -> usize {
+        match self {
+            Self::Translate(translated) => match &translated.outlet {
+                Outlet::Held { bytes, .. } => *bytes,
+                Outlet::Caller { .. } => 0,
+            },
+            Self::Pass { .. } => 0,
         }
     }
 
     /// Says that the provider's stream has ended; appends what is still missing for the caller and returns whether the
     /// answer is complete.
-    pub(super) fn finish(&mut self, out: &mut Vec<Bytes>) -> bool {
-        match self {
+    pub(super) fn finish(&mut self, out: &mut Vec<Bytes>) -> Result<bool, Departed> {
+        Ok(match self {
             Self::Pass { tap, dialect, .. } => {
                 let had_terminal_frame = tap.is_complete();
                 let is_complete = tap.finish();
@@ -108,11 +227,11 @@ impl Track {
             Self::Translate(translated) => {
                 if !translated.is_complete {
                     translated.is_complete = translated.decoder.finish(&mut translated.events);
-                    translated.encode(out);
+                    translated.encode(out)?;
                 }
                 translated.is_complete
             }
-        }
+        })
     }
 
     /// Whether the provider's terminal frame was seen, so that nothing more is to come.
@@ -165,11 +284,10 @@ impl Track {
 }
 
 impl Translated {
-    fn encode(&mut self, out: &mut Vec<Bytes>) {
-        let mut bytes = Vec::new();
+    fn encode(&mut self, out: &mut Vec<Bytes>) -> Result<(), Departed> {
         self.tokens_seen += u64::from(self.events.iter().any(is_token));
-        for event in self.events.drain(..) {
-            match &event {
+        for event in &self.events {
+            match event {
                 Event::Usage(usage) => {
                     self.usage = *usage;
                     self.has_usage = true;
@@ -178,11 +296,42 @@ impl Translated {
                 Event::End => self.is_complete = true,
                 _ => {}
             }
-            self.encoder.encode(&event, &mut bytes);
+        }
+        let mut events = std::mem::take(&mut self.events);
+        if let Outlet::Held { events: held, .. } = &mut self.outlet {
+            held.append(&mut events);
+            return Ok(());
+        }
+        self.pass_on(events, out)
+    }
+
+    fn pass_on(&mut self, events: Vec<Event>, out: &mut Vec<Bytes>) -> Result<(), Departed> {
+        let Outlet::Caller { encoder, said, following } = &mut self.outlet else { return Ok(()) };
+        let mut bytes = Vec::new();
+        let mut tell = |event: &Event| {
+            if let Some(said) = said {
+                said.note(event);
+            }
+            encoder.encode(event, &mut bytes);
+        };
+        let mut outcome = Ok(());
+        let mut new = Vec::new();
+        for event in events {
+            match following {
+                None => tell(&event),
+                Some(following) => {
+                    outcome = following.take(event, &mut new);
+                    new.drain(..).for_each(|event| tell(&event));
+                    if outcome.is_err() {
+                        break;
+                    }
+                }
+            }
         }
         if !bytes.is_empty() {
             out.push(bytes.into());
         }
+        outcome
     }
 }
 

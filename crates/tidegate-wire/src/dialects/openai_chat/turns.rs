@@ -21,7 +21,7 @@ use crate::conversation::{
     Content, Conversation, Media, MediaKind, MediaSource, Part, Rest, Role, ToolCall, ToolResult, Turn,
 };
 use crate::loss::{Losses, place_of_part, place_of_turn};
-use crate::{ReasoningBack, TargetTraits};
+use crate::{Continuation, ReasoningBack, TargetTraits};
 
 /// Fields of a call's `rest` that are written inside other objects.
 const WRITTEN_IN_CALL: &[&str] = &["function", "custom", "extra_content"];
@@ -39,6 +39,13 @@ pub(super) fn plan_messages<'a>(
         Planner { conversation, traits, is_own, losses, names: HashMap::new(), messages: Vec::new() };
     for (index, turn) in conversation.turns.iter().enumerate() {
         planner.push_turn(turn, index);
+    }
+    let is_begun = |turn: &Turn| turn.role == Role::Assistant && !turn.rest.contains_key("prefix");
+    if traits.continuation == Continuation::Prefix
+        && conversation.turns.last().is_some_and(is_begun)
+        && let Some(last) = planner.messages.last_mut()
+    {
+        last.prefix = last.tool_calls.is_empty();
     }
     planner.messages
 }

@@ -102,6 +102,9 @@ pub(super) struct Message<'a> {
     pub(super) images: Vec<ContentPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) extra_content: Option<Value>,
+    /// The answer goes on with this message (Mistral).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) prefix: bool,
     #[serde(flatten)]
     pub(super) rest: Without<'a>,
 }
