@@ -73,7 +73,7 @@ const BEFORE: &[Case] = &[
     case("cut-after-0", "truncated", 2, 502, Some(2)),
 ];
 
-/// What breaks a stream that has begun. Nobody else is asked: the caller has read a part of the answer.
+/// What breaks a stream that has begun.
 const WITHIN: &[(&str, &str)] = &[
     ("cut-after-5", "truncated"),
     ("reset-after-5", "truncated"),
@@ -229,12 +229,12 @@ async fn a_failure_before_the_first_token_takes_the_course_of_its_row() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_that_breaks_after_its_first_token_ends_in_an_error_event_and_nobody_else_is_asked() {
+async fn a_stream_that_breaks_after_its_first_token_ends_in_an_error_event_where_there_is_nobody_else() {
     for (dialect, kind) in DIALECTS {
         let names: Vec<String> = WITHIN.iter().map(|(scenario, _)| (*scenario).to_owned()).collect();
         let (sim, gateway, client) = start(dialect, kind, &names).await;
         for (number, (scenario, failure)) in WITHIN.iter().enumerate() {
-            let received = ask(&client, dialect, &format!("two{number}"), true).await;
+            let received = ask(&client, dialect, &format!("one{number}"), true).await;
             let what = format!("{kind}, {scenario}: {}", received.text());
             assert_eq!(received.status, 200, "{what}");
             let events = received.events();
@@ -248,12 +248,35 @@ async fn a_stream_that_breaks_after_its_first_token_ends_in_an_error_event_and_n
                 !received.text().contains("[DONE]") && !received.text().contains("message_stop"),
                 "{what}"
             );
-            assert_eq!(asked_in_the_end(&sim, &format!("{scenario}@two{number}")).await, 1, "{what}");
-            assert_eq!(asked(&sim, &format!("fine@two{number}")).len(), 0, "{what}");
+            assert_eq!(asked_in_the_end(&sim, &format!("{scenario}@one{number}")).await, 1, "{what}");
             let entry = entry(&gateway, &received).await;
             assert_eq!(entry.outcome, Outcome::Failed, "{what}");
             assert_eq!(entry.failure.as_deref(), Some(*failure), "{what}");
             assert!(entry.usage.output >= 2, "what was said is billed: {what}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_breaks_after_its_first_token_goes_on_at_the_next_target() {
+    for (dialect, kind) in DIALECTS {
+        let names: Vec<String> = WITHIN.iter().map(|(scenario, _)| (*scenario).to_owned()).collect();
+        let (sim, gateway, client) = start(dialect, kind, &names).await;
+        for (number, (scenario, failure)) in WITHIN.iter().enumerate() {
+            let received = ask(&client, dialect, &format!("two{number}"), true).await;
+            let what = format!("{kind}, {scenario}: {}", received.text());
+            assert_eq!(received.status, 200, "{what}");
+            assert!(!received.text().contains("\"error\""), "{what}");
+            assert_eq!(asked_in_the_end(&sim, &format!("{scenario}@two{number}")).await, 1, "{what}");
+            assert_eq!(asked(&sim, &format!("fine@two{number}")).len(), 1, "{what}");
+            let entry = entry(&gateway, &received).await;
+            assert_eq!(entry.outcome, Outcome::Answered, "{what}");
+            let attempts: Vec<_> = entry.attempts.iter().map(|attempt| attempt.failure.as_deref()).collect();
+            assert_eq!(attempts, [Some(*failure), None], "{what}");
+            assert_eq!(entry.provider.as_deref(), Some(format!("good{number}").as_str()), "{what}");
+            // All 24 words of the second, and what the first had said.
+            assert!(entry.usage.output >= 24 + 2, "{} {what}", entry.usage.output);
+            assert!(entry.attempts[0].used.is_some_and(|used| used.output_tokens >= 2), "{what}");
         }
     }
 }

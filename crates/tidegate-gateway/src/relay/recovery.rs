@@ -79,7 +79,10 @@ impl StreamRelay {
 
     /// Waits for somebody who goes on.
     pub(super) fn poll_search(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(search) = &mut self.search else { return Poll::Ready(self.end_without_cause()) };
+        let Some(search) = &mut self.search else {
+            self.end_without_cause();
+            return Poll::Ready(());
+        };
         let Found { onward, settlement, outcome } = std::task::ready!(search.as_mut().poll(context));
         self.search = None;
         self.onward = Some(onward);

@@ -169,10 +169,14 @@ impl Following {
 
     /// Whether all that the caller was told was said again, so that what comes now is new.
     pub fn is_caught_up(&self) -> bool {
-        match &self.prefill {
-            Some(prefill) => prefill.is_decided,
-            None => self.stretches.iter().all(Stretch::is_matched),
+        if let Some(prefill) = &self.prefill {
+            return prefill.is_decided;
         }
+        // A call is said again when it has begun again, even one of whose arguments nothing was told.
+        let is_said = |(index, stretch): (usize, &Stretch)| {
+            stretch.is_matched() && (stretch.is_words() || index < self.at)
+        };
+        self.stretches.iter().enumerate().all(is_said)
     }
 
     fn begin(&mut self, number: u32, start: PartStart, out: &mut Vec<Event>) -> Result<(), Departed> {
@@ -237,8 +241,7 @@ impl Following {
             self.decide_prefill(out);
             return Ok(self.begin_live(start, out));
         }
-        let is_words = |stretch: &Stretch| !matches!(stretch.start, PartStart::ToolCall { .. });
-        while self.stretches.get(self.at).is_some_and(|stretch| is_words(stretch) && stretch.is_matched()) {
+        while self.stretches.get(self.at).is_some_and(|stretch| stretch.is_words() && stretch.is_matched()) {
             self.at += 1;
         }
         match self.stretches.get(self.at) {
@@ -325,7 +328,7 @@ impl Following {
         if rest.is_empty() {
             return Ok(());
         }
-        let is_call = matches!(stretch.start, PartStart::ToolCall { .. });
+        let is_call = !stretch.is_words();
         if !stretch.is_open && (is_call || !is_last) {
             return if is_call && stretch.is_nothing(rest) { Ok(()) } else { Err(Departed) };
         }
@@ -418,7 +421,7 @@ impl Following {
                     self.decide_prefill(out);
                 }
                 let Some(stretch) = self.stretches.get(index) else { return Ok(()) };
-                let is_call = matches!(stretch.start, PartStart::ToolCall { .. });
+                let is_call = !stretch.is_words();
                 if is_call && !stretch.may_end() {
                     return Err(Departed);
                 }

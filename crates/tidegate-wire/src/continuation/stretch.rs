@@ -54,6 +54,11 @@ impl Stretch {
         self.compact();
     }
 
+    /// Whether it is text or a refusal, not a call.
+    pub(super) fn is_words(&self) -> bool {
+        !matches!(self.start, PartStart::ToolCall { .. })
+    }
+
     /// Whether all of it was said again.
     pub(super) fn is_matched(&self) -> bool {
         self.owed.is_empty()

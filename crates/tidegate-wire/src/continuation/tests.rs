@@ -42,6 +42,7 @@ fn answers() -> Vec<Vec<Part>> {
             call("call_2", "time", "{}"),
         ],
         vec![thought("Both.", "c2ln"), Part::text("One"), Part::text(" and two."), call("c", "end", "")],
+        vec![thought("I need to know.", "c2ln"), call("call_1", "weather", r#"{"city": "Köln"}"#)],
         vec![Part::new(Content::Refusal("I cannot help with that.".to_owned()))],
     ]
 }
