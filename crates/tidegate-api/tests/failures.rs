@@ -268,7 +268,7 @@ async fn a_stream_that_breaks_after_its_first_token_goes_on_at_the_next_target()
             assert_eq!(received.status, 200, "{what}");
             assert!(!received.text().contains("\"error\""), "{what}");
             assert_eq!(asked_in_the_end(&sim, &format!("{scenario}@two{number}")).await, 1, "{what}");
-            assert_eq!(asked(&sim, &format!("fine@two{number}")).len(), 1, "{what}");
+            assert_eq!(asked_in_the_end(&sim, &format!("fine@two{number}")).await, 1, "{what}");
             let entry = entry(&gateway, &received).await;
             assert_eq!(entry.outcome, Outcome::Answered, "{what}");
             let attempts: Vec<_> = entry.attempts.iter().map(|attempt| attempt.failure.as_deref()).collect();
@@ -276,7 +276,6 @@ async fn a_stream_that_breaks_after_its_first_token_goes_on_at_the_next_target()
             assert_eq!(entry.provider.as_deref(), Some(format!("good{number}").as_str()), "{what}");
             // All 24 words of the second, and what the first had said.
             assert!(entry.usage.output >= 24 + 2, "{} {what}", entry.usage.output);
-            assert!(entry.attempts[0].used.is_some_and(|used| used.output_tokens >= 2), "{what}");
         }
     }
 }
