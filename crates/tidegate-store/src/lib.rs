@@ -15,6 +15,7 @@ mod audit;
 mod credentials;
 mod database;
 mod error;
+mod experiments;
 mod ledger;
 mod limits;
 mod queries;
@@ -32,10 +33,12 @@ pub use credentials::{
 };
 pub use database::{DatabaseUrl, DatabaseUrlError};
 pub use error::StoreError;
+pub use experiments::{CONTROL_ARM, Decision, Example, Feedback, RunSums, StoredState};
 pub use ledger::{
-    Attempt, AttemptUsage, CacheState, CallBodies, CallId, CallsQuery, CloseReport, Deleted, Gathered,
-    GroupBy, KeptText, LedgerClosed, LedgerEntry, LedgerOptions, LedgerStatus, LedgerWriter, NoSeat, Outcome,
-    RetentionOptions, Seat, TagError, Tags, Text, UsageFilter, UsageOrder, UsageQuery, UsageRow,
+    Attempt, AttemptUsage, CacheState, CallBodies, CallId, CallsQuery, CloseReport, Deleted, Exposure,
+    Gathered, GroupBy, KeptText, LedgerClosed, LedgerEntry, LedgerOptions, LedgerStatus, LedgerWriter, NoSeat,
+    Outcome, Pair, RetentionOptions, SHADOW, Seat, TagError, Tags, Text, UsageFilter, UsageOrder, UsageQuery,
+    UsageRow,
 };
 pub use limits::{
     Crossed, Hold, Level, LevelUsage, Limiter, LocalOptions, Refused, SharedError, SharedOptions,

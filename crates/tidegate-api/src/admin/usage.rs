@@ -41,7 +41,7 @@ const ORDERS: [(&str, UsageOrder); 4] = [
 ];
 
 /// What may stand behind the `?`.
-pub(super) const QUERY: [(&str, &str); 15] = [
+pub(super) const QUERY: [(&str, &str); 16] = [
     (
         "group_by",
         "One or several of organization, team, key, end_user, model, target, provider, outcome, hour, day, tag:NAME, all; \
@@ -58,6 +58,7 @@ pub(super) const QUERY: [(&str, &str); 15] = [
     ("upstream_model", "Only calls of this model, by the provider's name"),
     ("tag", "Only calls with this tag: NAME=VALUE"),
     ("outcome", "Only calls with this outcome, or this kind of failure"),
+    ("shadows_of", "The shadows of this experiment instead of callers' calls; they stand in no other report"),
     ("order", "cost, calls, tokens or name; the latest first and then the dearest, when left out"),
     ("limit", "Rows at most, 1000 when left out, 10000 at most"),
     ("format", "json or csv"),
@@ -168,6 +169,7 @@ fn filter(query: &Query) -> Result<UsageFilter, GatewayError> {
         end_user: text("end_user"),
         tag,
         outcome: text("outcome"),
+        shadows_of: text("shadows_of"),
     })
 }
 

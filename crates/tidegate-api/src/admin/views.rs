@@ -253,7 +253,9 @@ impl From<SubjectLimits> for SubjectView {
         let (organization_id, name, value) = match &it.scope {
             Scope::EndUser(user) => (Some(user.organization_id.to_string()), user.name.to_string(), None),
             Scope::Tag(name, value) => (None, name.to_string(), Some(value.to_string())),
-            Scope::Organization(_) | Scope::Team(_) | Scope::Key(_) => (None, scope.clone(), None),
+            Scope::Organization(_) | Scope::Team(_) | Scope::Key(_) | Scope::Experiment(_) => {
+                (None, scope.clone(), None)
+            }
         };
         Self { scope, organization_id, name, value, limits: it.limits, disabled: it.disabled }
     }

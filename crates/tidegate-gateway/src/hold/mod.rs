@@ -306,6 +306,7 @@ fn whose(scope: &Scope, call: &Call) -> String {
         },
         Scope::EndUser(user) => format!("end user `{}`", user.name),
         Scope::Tag(name, value) => format!("the tag `{name}={value}`"),
+        Scope::Experiment(name) => format!("the experiment `{name}`"),
     }
 }
 

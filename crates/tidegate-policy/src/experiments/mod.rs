@@ -13,6 +13,7 @@ mod evidence;
 mod guard;
 mod metric;
 mod numbers;
+mod pairs;
 mod sums;
 
 pub use assignment::{assign, takes_part};
@@ -22,4 +23,5 @@ pub use compare::{Comparison, Verdict, compare, compare_all, interval, verdict};
 pub use evidence::Interval;
 pub use guard::{Breach, GuardSettings, GuardVerdict, Guarded, guard};
 pub use metric::{Direction, Metric, Scale};
+pub use pairs::{Likeness, PairSums, Seen};
 pub use sums::{ArmSums, Cluster, Observation, Sums};

@@ -20,6 +20,8 @@ pub enum Scope {
     EndUser(EndUser),
     /// `tag:<name>=<value>`
     Tag(Arc<str>, Arc<str>),
+    /// `experiment:<name>`: the shadows of an experiment, which belong to no caller.
+    Experiment(Arc<str>),
 }
 
 /// A text that is no scope.
@@ -42,6 +44,7 @@ impl fmt::Display for Scope {
             Self::Key(id) => write!(formatter, "key:{id}"),
             Self::EndUser(user) => write!(formatter, "user:{}/{}", user.organization_id, user.name),
             Self::Tag(name, value) => write!(formatter, "tag:{name}={value}"),
+            Self::Experiment(name) => write!(formatter, "experiment:{name}"),
         }
     }
 }
@@ -67,6 +70,7 @@ impl FromStr for Scope {
                 let (name, value) = rest.split_once('=').ok_or_else(wrong)?;
                 Self::tag(name, value)
             }
+            "experiment" => Self::Experiment(rest.into()),
             _ => return Err(wrong()),
         })
     }
@@ -78,8 +82,14 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        for text in ["org:org_default", "team:team_1", "key:key_1", "user:org_default/a/b=c:d", "tag:app=a=b"]
-        {
+        for text in [
+            "org:org_default",
+            "team:team_1",
+            "key:key_1",
+            "user:org_default/a/b=c:d",
+            "tag:app=a=b",
+            "experiment:next",
+        ] {
             assert_eq!(text.parse::<Scope>().unwrap().to_string(), text);
         }
         for wrong in ["", "org:", "key", "user:no-organisation", "tag:name", "planet:earth"] {

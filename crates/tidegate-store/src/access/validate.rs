@@ -181,11 +181,13 @@ pub(crate) fn subject(scope: &Scope) -> Checked {
     match scope {
         Scope::EndUser(user) => name("end_user", &user.name).map(drop),
         Scope::Tag(name, value) => tags(&[(name.to_string(), value.to_string())]),
-        Scope::Organization(_) | Scope::Team(_) | Scope::Key(_) => Err(AccessError::invalid(
-            "scope",
-            "only end users (user:ORGANISATION/NAME) and tags (tag:NAME=VALUE) have limits of their own; \
+        Scope::Organization(_) | Scope::Team(_) | Scope::Key(_) | Scope::Experiment(_) => {
+            Err(AccessError::invalid(
+                "scope",
+                "only end users (user:ORGANISATION/NAME) and tags (tag:NAME=VALUE) have limits of their own; \
              update the organisation, team or key itself",
-        )),
+            ))
+        }
     }
 }
 

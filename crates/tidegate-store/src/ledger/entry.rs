@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 use tidegate_wire::Usage;
 use uuid::Uuid;
 
-use super::{Tags, Text};
+use super::exposure::SHADOW;
+use super::{Exposure, Tags, Text};
 
 /// What a call is known by: in the ledger, in the logs and in the caller's `x-request-id`. A UUID version 7, which
 /// begins with the millisecond in which the call began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct CallId(Uuid);
 
 impl CallId {
@@ -59,6 +61,20 @@ impl FromStr for CallId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Uuid::from_str(text).map(Self)
+    }
+}
+
+impl From<CallId> for String {
+    fn from(id: CallId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for CallId {
+    type Error = uuid::Error;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
     }
 }
 
@@ -124,6 +140,8 @@ pub struct LedgerEntry {
     pub bytes_in: u64,
     /// The size of the answer's body.
     pub bytes_out: u64,
+    /// The experiment that it takes part in. In a box: most calls do not.
+    pub exposure: Option<Box<Exposure>>,
 }
 
 impl LedgerEntry {
@@ -159,7 +177,13 @@ impl LedgerEntry {
             cache: None,
             bytes_in: 0,
             bytes_out: 0,
+            exposure: None,
         }
+    }
+
+    /// Whether it is no caller's call but a shadow of one.
+    pub fn is_shadow(&self) -> bool {
+        &*self.operation == SHADOW
     }
 }
 

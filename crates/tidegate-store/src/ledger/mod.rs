@@ -2,6 +2,7 @@
 
 mod bodies;
 mod entry;
+mod exposure;
 mod journal;
 mod position;
 mod reports;
@@ -13,6 +14,7 @@ mod writer;
 
 pub use bodies::{CallBodies, KeptText};
 pub use entry::{Attempt, AttemptUsage, CacheState, CallId, LedgerEntry, Outcome};
+pub use exposure::{Exposure, Pair, SHADOW};
 pub(crate) use position::JournalPosition;
 pub use reports::{CallsQuery, GroupBy, UsageFilter, UsageOrder, UsageQuery, UsageRow};
 pub use retention::{Deleted, RetentionOptions};

@@ -73,6 +73,8 @@ pub struct UsageFilter {
     pub tag: Option<(Text, Text)>,
     /// The kind of failure, or else the outcome.
     pub outcome: Option<Text>,
+    /// The shadows of this experiment instead of callers' calls: they belong to nobody and stand in no other report.
+    pub shadows_of: Option<Text>,
 }
 
 /// Which rows of a report come first.

@@ -158,6 +158,7 @@ fn shard_of(scope: &Scope) -> usize {
         Scope::Key(id) => id.as_str(),
         Scope::EndUser(user) => &user.name,
         Scope::Tag(_, value) => value,
+        Scope::Experiment(name) => name,
     };
     let folded = name.bytes().rev().take(4).fold(0usize, |folded, byte| folded * 31 + usize::from(byte));
     folded % SHARDS

@@ -283,6 +283,7 @@ fn rank(scope: &Scope) -> u8 {
         Scope::Key(_) => 2,
         Scope::EndUser(_) => 3,
         Scope::Tag(..) => 4,
+        Scope::Experiment(_) => 5,
     }
 }
 

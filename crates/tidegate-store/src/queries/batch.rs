@@ -2,7 +2,7 @@
 
 use std::slice;
 
-use super::{calls, journals, rollups};
+use super::{calls, experiments, journals, rollups};
 use crate::{
     database::Database,
     error::StoreError,
@@ -28,6 +28,7 @@ impl Database {
         let inserted = calls::insert(&mut transaction, entries).await?;
         if usize::try_from(inserted).is_ok_and(|inserted| inserted == entries.len()) {
             rollups::add(&mut transaction, entries).await?;
+            experiments::add(&mut transaction, &to.journal, entries).await?;
             transaction.commit().await?;
             return Ok(true);
         }
@@ -54,6 +55,7 @@ impl Database {
             }
         }
         rollups::add(&mut transaction, &new).await?;
+        experiments::add(&mut transaction, &to.journal, &new).await?;
         transaction.commit().await?;
         Ok(true)
     }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// In the order in which [`bind`] adds the values.
-const COLUMNS: [&str; 38] = [
+const COLUMNS: [&str; 39] = [
     "id",
     "started_at_ms",
     "duration_us",
@@ -54,6 +54,7 @@ const COLUMNS: [&str; 38] = [
     "organization_id",
     "charge_nanodollars",
     "is_estimated",
+    "experiment",
 ];
 
 /// Longer strings are cut. Names of models come from callers and are bounded by nothing but the size of a request.
@@ -118,6 +119,7 @@ fn push_values(values: &mut Vec<Value>, entry: &LedgerEntry) {
         optional_text(entry.organization_id.as_ref()).into(),
         entry.charge_nanodollars.map(money).into(),
         entry.is_estimated.into(),
+        json_text(entry.exposure.as_deref()),
     ]);
 }
 
@@ -253,6 +255,7 @@ fn entry_from_row(row: &Row) -> Result<LedgerEntry, StoreError> {
         organization_id: word(row, "organization_id")?,
         charge_nanodollars: row.optional_number("charge_nanodollars")?,
         is_estimated: row.get("is_estimated")?,
+        exposure: json(row, "experiment")?,
     })
 }
 

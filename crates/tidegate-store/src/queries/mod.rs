@@ -7,6 +7,8 @@ pub(crate) mod calls;
 pub(crate) mod changes;
 mod connection;
 pub(crate) mod credentials;
+pub(crate) mod experiments;
+pub(crate) mod feedback;
 pub(crate) mod journals;
 pub(crate) mod keys;
 mod many;

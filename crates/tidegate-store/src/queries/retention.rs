@@ -10,7 +10,8 @@ use crate::{
 pub(crate) const BATCH: u64 = 1_000;
 
 /// What is deleted when it is old: the table and its id.
-pub(crate) const TABLES: [(&str, &str); 2] = [("calls", "id"), ("bodies", "call_id")];
+pub(crate) const TABLES: [(&str, &str); 3] =
+    [("calls", "id"), ("bodies", "call_id"), ("feedback", "call_id")];
 
 /// Deletes up to [`BATCH`] rows that began before this moment. Says how many.
 pub(crate) async fn delete_some(

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     database::{Database, Kind, Query, Row, Value, query_text},
     error::StoreError,
-    ledger::{GroupBy, UsageFilter, UsageOrder, UsageQuery, UsageRow},
+    ledger::{GroupBy, SHADOW, Text, UsageFilter, UsageOrder, UsageQuery, UsageRow},
 };
 
 use super::{
@@ -149,12 +149,27 @@ fn cover(from_ms: i64, until_ms: i64, sources: &[Source], parts: &mut Vec<Part>)
 
 /// The roll-ups that tell apart everything that this question needs, if there are such.
 fn rollup(query: &UsageQuery) -> Option<Rollup> {
-    let UsageFilter { organization, team, key, model, provider, upstream_model, end_user, tag, outcome } =
-        &query.filter;
+    let UsageFilter {
+        organization,
+        team,
+        key,
+        model,
+        provider,
+        upstream_model,
+        end_user,
+        tag,
+        outcome,
+        shadows_of,
+    } = &query.filter;
     if outcome.is_some() {
         return None;
     }
     let only_time = query.group_by.iter().all(|by| matches!(by, GroupBy::All | GroupBy::Hour | GroupBy::Day));
+    if let Some(experiment) = shadows_of {
+        let of_shadows = [organization, team, key, model, provider, upstream_model, end_user];
+        let is_alone = only_time && tag.is_none() && of_shadows.iter().all(|filter| filter.is_none());
+        return is_alone.then(|| Rollup::Scope(format!("experiment:{experiment}")));
+    }
     let of_usage = key.is_none() && end_user.is_none() && tag.is_none();
     let of_scope = [team, model, provider, upstream_model].iter().all(|filter| filter.is_none());
     if of_usage && query.group_by.iter().all(is_in_usage) {
@@ -234,7 +249,23 @@ fn select(values: &mut Values, query: &UsageQuery, rollup: Option<&Rollup>, part
         }
         _ => conditions.extend(filters(values, &query.filter)),
     }
+    if part.source == Source::Calls {
+        conditions.push(shadows(values, query.filter.shadows_of.as_ref()));
+    }
     format!("SELECT {} FROM {table} WHERE {}{group}", columns.join(", "), conditions.join(" AND "))
+}
+
+/// Shadows are no caller's calls.
+fn shadows(values: &mut Values, experiment: Option<&Text>) -> String {
+    let shadow = values.add(SHADOW);
+    let Some(experiment) = experiment else { return format!("operation <> {shadow}") };
+    let name = values.add(experiment.as_str());
+    match values.kind {
+        Kind::Sqlite => format!("operation = {shadow} AND experiment ->> 'experiment' = {name}"),
+        Kind::Postgres => {
+            format!("operation = {shadow} AND CAST(experiment AS json) ->> 'experiment' = {name}")
+        }
+    }
 }
 
 fn filters(values: &mut Values, filter: &UsageFilter) -> Vec<String> {

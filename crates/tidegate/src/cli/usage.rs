@@ -59,6 +59,9 @@ pub(crate) struct Options {
     /// At most so many rows
     #[arg(long, value_name = "ROWS", default_value_t = 1000)]
     limit: u32,
+    /// The shadows of this experiment, which are no caller's calls, instead of these
+    #[arg(long, value_name = "EXPERIMENT")]
+    shadows_of: Option<String>,
     /// As JSON
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -79,7 +82,10 @@ struct Only {
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let query = UsageQuery {
         group_by: options.by.clone(),
-        filter: filter(&options.only),
+        filter: UsageFilter {
+            shadows_of: options.shadows_of.clone().map(Text::from),
+            ..filter(&options.only)
+        },
         since: options.since,
         until: options.until,
         order: options.order.unwrap_or_default(),

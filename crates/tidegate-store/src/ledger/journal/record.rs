@@ -7,14 +7,17 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
+use tidegate_policy::experiments::{Likeness, Seen};
 use tidegate_wire::Usage;
 use uuid::Uuid;
 
 use super::frame;
-use crate::ledger::{Attempt, CacheState, CallId, LedgerEntry, Outcome, Tags, Text};
+use crate::ledger::{Attempt, CacheState, CallId, Exposure, LedgerEntry, Outcome, Pair, Tags, Text};
 
-/// The layout that is written.
+/// The layout that is written for most calls.
 const VERSION: u8 = 1;
+/// The same with the part that a call takes in an experiment behind it.
+const WITH_EXPOSURE: u8 = 2;
 /// Longer strings are cut, here as in the database. With the limits below and those of tags, a record stays below
 /// [`frame::MAX_PAYLOAD_BYTES`].
 const MAX_TEXT_BYTES: usize = 512;
@@ -82,6 +85,40 @@ struct AttemptV1<'a> {
     duration_us: u64,
 }
 
+/// A record as it is read.
+type ReadRecordV1<'a> = RecordV1<'a, Vec<(&'a str, &'a str)>, Vec<AttemptV1<'a>>, Vec<&'a str>>;
+
+#[derive(Serialize, Deserialize)]
+struct ExposureV2<'a> {
+    #[serde(borrow)]
+    experiment: &'a str,
+    run: &'a str,
+    arm: &'a str,
+    unit: Option<u64>,
+    pair: Option<PairV2>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PairV2 {
+    of: [u8; 16],
+    failed: bool,
+    cost_nanodollars: Option<u64>,
+    first_token_us: Option<u64>,
+    latency_us: Option<u64>,
+    output_tokens: Option<u64>,
+    likeness: Option<LikenessV2>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LikenessV2 {
+    similarity: f64,
+    control_characters: u64,
+    shadow_characters: u64,
+    tool_names: Option<bool>,
+    tool_arguments: Option<bool>,
+    json: Option<bool>,
+}
+
 struct TagsToWrite<'a>(&'a Tags);
 struct AttemptsToWrite<'a>(&'a [Attempt]);
 struct DroppedToWrite<'a>(&'a [Text]);
@@ -130,22 +167,32 @@ pub(in crate::ledger) fn encode(entry: &LedgerEntry) -> Option<Vec<u8>> {
         bytes_in: entry.bytes_in,
         bytes_out: entry.bytes_out,
     };
-    frame::seal(postcard::to_extend(&record, frame::begin(VERSION)).ok()?)
+    // Calls without an experiment stay readable for an older program.
+    let framed = match entry.exposure.as_deref() {
+        None => postcard::to_extend(&record, frame::begin(VERSION)),
+        Some(exposure) => {
+            postcard::to_extend(&(record, ExposureV2::of(exposure)), frame::begin(WITH_EXPOSURE))
+        }
+    };
+    frame::seal(framed.ok()?)
 }
 
 /// The call in a frame; `None` where this program can make nothing of it.
 pub(super) fn decode(version: u8, payload: &[u8], known: &mut KnownTexts) -> Option<LedgerEntry> {
     match version {
-        VERSION => {
-            postcard::from_bytes::<RecordV1<'_, Vec<(&str, &str)>, Vec<AttemptV1<'_>>, Vec<&str>>>(payload)
-                .ok()?
-                .into_entry(known)
+        VERSION => postcard::from_bytes::<ReadRecordV1<'_>>(payload).ok()?.into_entry(known),
+        WITH_EXPOSURE => {
+            let (record, exposure) =
+                postcard::from_bytes::<(ReadRecordV1<'_>, ExposureV2<'_>)>(payload).ok()?;
+            let mut entry = record.into_entry(known)?;
+            entry.exposure = Some(Box::new(exposure.into_exposure(known)));
+            Some(entry)
         }
         _ => None,
     }
 }
 
-impl RecordV1<'_, Vec<(&str, &str)>, Vec<AttemptV1<'_>>, Vec<&str>> {
+impl ReadRecordV1<'_> {
     fn into_entry(self, known: &mut KnownTexts) -> Option<LedgerEntry> {
         let mut tags = Tags::default();
         for (name, value) in self.tags {
@@ -204,7 +251,72 @@ impl RecordV1<'_, Vec<(&str, &str)>, Vec<AttemptV1<'_>>, Vec<&str>> {
             },
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
+            exposure: None,
         })
+    }
+}
+
+impl<'a> ExposureV2<'a> {
+    fn of(it: &'a Exposure) -> Self {
+        Self {
+            experiment: cut(&it.experiment),
+            run: cut(&it.run),
+            arm: cut(&it.arm),
+            unit: it.unit,
+            pair: it.pair.as_ref().map(PairV2::of),
+        }
+    }
+
+    fn into_exposure(self, known: &mut KnownTexts) -> Exposure {
+        Exposure {
+            experiment: known.text(self.experiment),
+            run: known.text(self.run),
+            arm: known.text(self.arm),
+            unit: self.unit,
+            pair: self.pair.map(PairV2::into_pair),
+        }
+    }
+}
+
+impl PairV2 {
+    fn of(it: &Pair) -> Self {
+        Self {
+            of: it.of.uuid().into_bytes(),
+            failed: it.control.failed,
+            cost_nanodollars: it.control.cost_nanodollars,
+            first_token_us: it.control.first_token_us,
+            latency_us: it.control.latency_us,
+            output_tokens: it.control.output_tokens,
+            likeness: it.likeness.map(|it| LikenessV2 {
+                similarity: it.similarity,
+                control_characters: it.control_characters,
+                shadow_characters: it.shadow_characters,
+                tool_names: it.tool_names,
+                tool_arguments: it.tool_arguments,
+                json: it.json,
+            }),
+        }
+    }
+
+    fn into_pair(self) -> Pair {
+        Pair {
+            of: CallId::from_uuid(Uuid::from_bytes(self.of)),
+            control: Seen {
+                failed: self.failed,
+                cost_nanodollars: self.cost_nanodollars,
+                first_token_us: self.first_token_us,
+                latency_us: self.latency_us,
+                output_tokens: self.output_tokens,
+            },
+            likeness: self.likeness.map(|it| Likeness {
+                similarity: it.similarity,
+                control_characters: it.control_characters,
+                shadow_characters: it.shadow_characters,
+                tool_names: it.tool_names,
+                tool_arguments: it.tool_arguments,
+                json: it.json,
+            }),
+        }
     }
 }
 

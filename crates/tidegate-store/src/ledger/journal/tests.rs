@@ -10,12 +10,13 @@ use std::{
 
 use proptest::prelude::*;
 use tempfile::TempDir;
+use tidegate_policy::experiments::{Likeness, Seen};
 use tidegate_wire::Usage;
 
 use super::{Journal, JournalFiles, JournalReader, Place, encode, frame, record};
 use crate::{
     error::StoreError,
-    ledger::{Attempt, CacheState, CallId, LedgerEntry, Outcome, Tags},
+    ledger::{Attempt, CacheState, CallId, Exposure, LedgerEntry, Outcome, Pair, Tags},
 };
 
 const LIMIT: u64 = 64 << 20;
@@ -43,6 +44,27 @@ fn entry(number: u64) -> LedgerEntry {
         }],
         dropped: vec!["seed".into()],
         cache: Some(CacheState::Bypass),
+        // Both layouts, and shadows among them.
+        exposure: (number % 3 > 0).then(|| {
+            Box::new(Exposure {
+                experiment: "greeting".into(),
+                run: "1f2e".into(),
+                arm: "haiku".into(),
+                unit: Some(u64::MAX - number),
+                pair: (number % 3 > 1).then(|| Pair {
+                    of: CallId::now(),
+                    control: Seen { cost_nanodollars: Some(7), latency_us: Some(9), ..Seen::default() },
+                    likeness: Some(Likeness {
+                        similarity: 0.25,
+                        control_characters: 3,
+                        shadow_characters: 4,
+                        tool_names: Some(true),
+                        tool_arguments: Some(false),
+                        json: None,
+                    }),
+                }),
+            })
+        }),
         ..LedgerEntry::new(CallId::now(), "openai-chat", "chat")
     }
 }

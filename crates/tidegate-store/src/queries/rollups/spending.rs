@@ -14,6 +14,7 @@ use crate::{
     Scope,
     database::{Database, Kind, Query, Row, query, query_text},
     error::StoreError,
+    ledger::SHADOW,
     queries::calls::{RANGE_OF_MILLISECONDS, id_range},
 };
 
@@ -192,6 +193,13 @@ fn seconds_of_scope(kind: Kind, scope: &Scope, now: Timestamp) -> Query {
                 Kind::Postgres => "CAST(tags AS json) ->> $6 = $7",
             },
             vec![&**name, &**value],
+        ),
+        Scope::Experiment(name) => (
+            match kind {
+                Kind::Sqlite => "operation = $6 AND experiment ->> 'experiment' = $7",
+                Kind::Postgres => "operation = $6 AND CAST(experiment AS json) ->> 'experiment' = $7",
+            },
+            vec![SHADOW, &**name],
         ),
     };
     let sql = format!(

@@ -65,7 +65,9 @@ pub(crate) async fn add(transaction: &mut Transaction, entries: &[LedgerEntry]) 
     for entry in entries {
         let hour = bucket(entry.id.started_at_ms(), HOUR_MS);
         let sums = Sums::of(entry);
-        usage_hours.entry((hour, UsageKey::of(entry))).or_default().add(&sums);
+        if !entry.is_shadow() {
+            usage_hours.entry((hour, UsageKey::of(entry))).or_default().add(&sums);
+        }
         for_each_scope(entry, |scope| scope_hours.entry((scope, hour)).or_default().add(&sums));
     }
     let mut usage_days = BTreeMap::<(i64, UsageKey<'_>), Sums>::new();
@@ -124,6 +126,7 @@ enum ScopeKey<'entry> {
     Key(&'entry str),
     EndUser(&'entry str, &'entry str),
     Tag(&'entry str, &'entry str),
+    Experiment(&'entry str),
 }
 
 impl ScopeKey<'_> {
@@ -135,11 +138,19 @@ impl ScopeKey<'_> {
             Self::Key(id) => ["key:", id].concat(),
             Self::EndUser(organization, name) => ["user:", organization, "/", name].concat(),
             Self::Tag(name, value) => ["tag:", name, "=", value].concat(),
+            Self::Experiment(name) => ["experiment:", name].concat(),
         }
     }
 }
 
 fn for_each_scope<'entry>(entry: &'entry LedgerEntry, mut each: impl FnMut(ScopeKey<'entry>)) {
+    if entry.is_shadow() {
+        // Nobody's call: what it costs is the experiment's alone.
+        if let Some(exposure) = &entry.exposure {
+            each(ScopeKey::Experiment(cut(&exposure.experiment)));
+        }
+        return;
+    }
     if let Some(organization) = &entry.organization_id {
         each(ScopeKey::Organization(cut(organization)));
         if let Some(name) = &entry.end_user {
