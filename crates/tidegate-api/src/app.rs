@@ -13,7 +13,7 @@ use crate::admin::{self, Administration, routes::ADMIN_ROUTES};
 use crate::metrics::Metrics;
 use crate::routes::{Method, ROUTES, Target};
 use crate::serve::{ServeError, ServeOptions};
-use crate::{error, health, inference, metrics, models, serve};
+use crate::{error, feedback, health, inference, metrics, models, serve};
 
 /// The whole API of one process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -86,6 +86,7 @@ impl App {
                 Target::GeminiMethod => on(filter, inference::handle_gemini),
                 Target::ListModels => on(filter, models::list),
                 Target::OneModel => on(filter, models::one),
+                Target::Feedback => on(filter, feedback::handle),
                 Target::Live => on(filter, health::live),
                 Target::Ready => on(filter, health::ready),
                 Target::Metrics => on(filter, metrics::render),

@@ -12,6 +12,7 @@ mod app;
 mod body;
 mod caller;
 mod error;
+mod feedback;
 mod health;
 mod inference;
 mod metrics;

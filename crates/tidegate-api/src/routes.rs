@@ -34,6 +34,8 @@ pub enum Target {
     ListModels,
     /// One model.
     OneModel,
+    /// What a caller says of an answer.
+    Feedback,
     /// Whether the process runs.
     Live,
     /// Whether it can take calls.
@@ -64,6 +66,7 @@ pub const ROUTES: &[Route] = &[
     get("/v1/models/{*model}", Target::OneModel),
     get("/v1beta/models", Target::ListModels),
     get("/v1beta/models/{*model}", Target::OneModel),
+    post("/v1/feedback", Target::Feedback),
     get("/health/live", Target::Live),
     get("/health/ready", Target::Ready),
     get("/metrics", Target::Metrics),

@@ -15,7 +15,8 @@ use tidegate_store::{
 };
 use tidegate_testkit::{Client, Received, TestGateway};
 
-const YAML: &str = "providers: { openai: { api_key: x } }";
+const YAML: &str = "providers: { openai: { api_key: x } }\nmodels: { fast: { targets: [openai/gpt-5-mini] } }\n\
+    experiments: { greeting: { model: fast, arms: { control: {}, nano: { target: openai/gpt-5-nano } } } }\n";
 
 struct Admin {
     gateway: TestGateway,
@@ -78,6 +79,11 @@ impl Admin {
             | "list_calls"
             | "list_audit"
             | "verify_audit"
+            | "list_experiments"
+            | "get_experiment"
+            | "stop_experiment"
+            | "resume_experiment"
+            | "promote_arm"
             | "list_credentials"
             | "list_targets" => (String::new(), Value::Null),
             "explain_request" => (
@@ -129,7 +135,12 @@ impl Admin {
             name => panic!("{name} has no case here"),
         };
         let path = route.path.replace("{id}", &id).replace("{organization_id}", "org_default");
-        let path = path.replace("{name}", if path.contains("tags") { "app" } else { "ann" });
+        let name = match path.split('/').nth(3) {
+            Some("tags") => "app",
+            Some("experiments") => "greeting",
+            _ => "ann",
+        };
+        let path = path.replace("{name}", name);
         (path.replace("{value}", "shop"), body)
     }
 }

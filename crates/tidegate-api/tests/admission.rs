@@ -35,8 +35,18 @@ enum Kind {
     Free,
     /// No call: it needs a key, and counts against nothing.
     Lists,
+    /// No call either: it speaks of one.
+    Says,
     /// For everybody.
     Open,
+}
+
+impl Use {
+    /// The status for somebody who is let in.
+    fn let_in(&self) -> u16 {
+        // It speaks of a call that nobody made.
+        if self.kind == Kind::Says { 404 } else { 200 }
+    }
 }
 
 fn uses() -> Vec<Use> {
@@ -84,6 +94,10 @@ fn uses_of(route: &routes::Route) -> Vec<Use> {
         Target::ListModels | Target::OneModel => {
             let dialect = if path.starts_with("/v1beta") { Dialect::Gemini } else { Dialect::OpenAiChat };
             vec![one(path, None, dialect, Kind::Lists, "")]
+        }
+        Target::Feedback => {
+            let body = json!({"request_id": "01a204d4-0c17-70ed-87d5-c4613859f63c", "score": 1});
+            vec![one(path, Some(body), Dialect::OpenAiChat, Kind::Says, "")]
         }
         Target::Live | Target::Ready | Target::Metrics | Target::OpenApi => {
             vec![one(path, None, Dialect::OpenAiChat, Kind::Open, "")]
@@ -160,7 +174,7 @@ async fn without_any_key_made_everybody_may_call() {
     for used in uses() {
         for key in [None, Some("anything")] {
             let received = send(&gateway, key, &used).await;
-            assert_eq!(received.status.as_u16(), 200, "{}: {}", used.name, received.text());
+            assert_eq!(received.status.as_u16(), used.let_in(), "{}: {}", used.name, received.text());
         }
     }
 }
@@ -183,7 +197,7 @@ async fn every_route_wants_a_key_that_is_valid() {
     ];
     for used in uses() {
         let received = send(&gateway, Some(good.expose()), &used).await;
-        assert_eq!(received.status.as_u16(), 200, "{}: {}", used.name, received.text());
+        assert_eq!(received.status.as_u16(), used.let_in(), "{}: {}", used.name, received.text());
         for (key, code) in cases {
             let received = send(&gateway, key, &used).await;
             if used.kind == Kind::Open {
@@ -216,14 +230,14 @@ async fn every_route_asks_for_permission() {
             check(used, &received, 403, [code, "permission_error", "PERMISSION_DENIED"]);
         }
         let received = send(&gateway, Some(this_model.expose()), used).await;
-        assert_eq!(received.status.as_u16(), 200, "{}: {}", used.name, received.text());
+        assert_eq!(received.status.as_u16(), used.let_in(), "{}: {}", used.name, received.text());
         for key in [&other_model, &other_provider] {
             let received = send(&gateway, Some(key.expose()), used).await;
             match used.kind {
                 Kind::Lists if used.path.ends_with("models") => {
                     assert!(!received.text().contains("gpt-4o"), "{}", received.text());
                 }
-                Kind::Lists => assert_eq!(received.status.as_u16(), 404, "{}", used.name),
+                Kind::Lists | Kind::Says => assert_eq!(received.status.as_u16(), 404, "{}", used.name),
                 _ => check(
                     used,
                     &received,
@@ -241,10 +255,10 @@ async fn every_call_is_held_against_limits() {
     for used in uses().iter().filter(|used| used.kind != Kind::Open) {
         let key = gateway.key(limits(r#"{"requests": [{"max": 1, "per": "hour"}]}"#)).await;
         let first = send(&gateway, Some(key.expose()), used).await;
-        assert_eq!(first.status.as_u16(), 200, "{}: {}", used.name, first.text());
+        assert_eq!(first.status.as_u16(), used.let_in(), "{}: {}", used.name, first.text());
         let second = send(&gateway, Some(key.expose()), used).await;
-        if used.kind == Kind::Lists {
-            assert_eq!(second.status.as_u16(), 200, "{}", used.name);
+        if matches!(used.kind, Kind::Lists | Kind::Says) {
+            assert_eq!(second.status.as_u16(), used.let_in(), "{}", used.name);
             continue;
         }
         assert_eq!(first.header("x-ratelimit-limit-requests"), "1", "{}", used.name);
@@ -264,7 +278,7 @@ async fn every_call_that_costs_is_held_against_budgets() {
         let key = gateway.key(limits(r#"{"budgets": [{"usd": "0.000001", "per": "month"}]}"#)).await;
         let received = send(&gateway, Some(key.expose()), used).await;
         if used.kind != Kind::Spends {
-            assert_eq!(received.status.as_u16(), 200, "{}: {}", used.name, received.text());
+            assert_eq!(received.status.as_u16(), used.let_in(), "{}: {}", used.name, received.text());
             continue;
         }
         check(used, &received, 402, ["budget_exceeded", "billing_error", "RESOURCE_EXHAUSTED"]);

@@ -3,6 +3,7 @@
 //! Reads no more of the body than it must: the body is checked to be JSON and its top-level members are found, but no
 //! tree is built.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use tidegate_wire::{Dialect, PathFacts, carry};
 
 use crate::admit::Principal;
 use crate::error::GatewayError;
-use crate::plan::{Steering, read_steering};
+use crate::plan::{ArmTarget, Steering, read_steering};
 use crate::queue::priority_of;
 
 /// The longest model name that is looked up; real ones have some 60 characters, fine-tunes and ARNs up to 200.
@@ -110,6 +111,8 @@ pub struct Call {
     pub(crate) steering: Option<Box<Steering>>,
     /// The part that is spent of the tightest budget; `None` where no condition asks, or it cannot be known.
     pub(crate) budget_used: Option<f64>,
+    /// Where an experiment wants it to go.
+    pub(crate) arm: Option<Arc<ArmTarget>>,
 }
 
 /// A request's headers. Credentials are among them, so they are never shown.
@@ -129,6 +132,30 @@ impl std::fmt::Debug for CallerHeaders {
 }
 
 impl Call {
+    /// The same for a shadow: nobody's call, without what the caller told Tidegate about itself.
+    pub(crate) fn anonymous(&self) -> Self {
+        Self {
+            id: self.id,
+            at: self.at,
+            operation: self.operation,
+            dialect: self.dialect,
+            principal: Principal::anonymous(None),
+            model: self.model.clone(),
+            stream: self.stream,
+            json_array: self.json_array,
+            include_usage: self.include_usage,
+            document: self.document.clone(),
+            is_carrying: self.is_carrying,
+            wishes: Wishes::default(),
+            dialect_headers: self.dialect_headers.clone(),
+            end_user: None,
+            headers: CallerHeaders(HeaderMap::new()),
+            steering: self.steering.clone(),
+            budget_used: None,
+            arm: None,
+        }
+    }
+
     /// What the dialect has in the path instead of the body.
     pub fn path_facts(&self) -> Option<PathFacts<'_>> {
         (self.dialect == Dialect::Gemini).then_some(PathFacts { model: &self.model, stream: self.stream })
@@ -210,6 +237,7 @@ pub fn accept(id: CallId, arrival: Arrival) -> Result<Call, GatewayError> {
         headers: CallerHeaders(arrival.headers),
         steering,
         budget_used: None,
+        arm: None,
     })
 }
 

@@ -14,6 +14,8 @@ use crate::admit::{Principal, allows_target};
 use crate::clock::Clock;
 use crate::directory::Directory;
 use crate::error::GatewayError;
+use crate::experiments::States;
+use crate::experiments::shadow::{ShadowCounts, ShadowQueue};
 use crate::jwt::JwtVerifier;
 use crate::keep::SpokenCall;
 use crate::plan::names;
@@ -70,6 +72,10 @@ pub struct Gateway {
     pub(crate) clock: Clock,
     pub(crate) series: GatewaySeries,
     places: Arc<Places>,
+    /// What was decided of experiments.
+    pub(crate) experiments: States,
+    /// Calls that wait for their shadows.
+    pub(crate) shadows: ShadowQueue,
     calls_in_flight: AtomicUsize,
     retries_in_flight: AtomicUsize,
 }
@@ -103,6 +109,8 @@ impl Gateway {
             clock,
             series: GatewaySeries::new(),
             places,
+            experiments: States::default(),
+            shadows: ShadowQueue::default(),
             calls_in_flight: AtomicUsize::new(0),
             retries_in_flight: AtomicUsize::new(0),
         })
@@ -223,6 +231,20 @@ impl Gateway {
         if let Some(audit) = &self.audit {
             audit.record(refused);
         }
+    }
+
+    /// Waits until what was recorded so far is written, or it cannot be.
+    pub async fn flush_ledger(&self) {
+        if let Err(error) = self.ledger.flush().await {
+            tracing::debug!(%error, "the ledger was not flushed");
+        }
+    }
+
+    /// What became of the shadows of this experiment in this process; `None` where it has none.
+    pub fn shadow_counts(&self, experiment: &str) -> Option<Arc<ShadowCounts>> {
+        let snapshot = self.snapshot.load();
+        let mut shadows = snapshot.experiments.shadows();
+        shadows.find(|shadow| &*shadow.name == experiment).map(|shadow| Arc::clone(&shadow.counts))
     }
 
     pub(crate) fn ledger(&self) -> &LedgerWriter {

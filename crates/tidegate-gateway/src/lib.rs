@@ -24,6 +24,7 @@ pub mod attempt;
 mod clock;
 pub mod directory;
 mod error;
+pub mod experiments;
 mod gateway;
 mod health;
 mod hold;

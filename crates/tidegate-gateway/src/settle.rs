@@ -11,12 +11,16 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use tidegate_catalog::{NanoDollars, Prices, ServiceTier, cost};
 use tidegate_policy::Amounts;
-use tidegate_store::{Attempt, AttemptUsage, Gathered, Hold, LedgerEntry, NoSeat, Outcome, Seat, Text};
+use tidegate_store::{
+    Attempt, AttemptUsage, Exposure, Gathered, Hold, LedgerEntry, NoSeat, Outcome, SHADOW, Seat, Text,
+};
 use tidegate_wire::{FailureKind, Losses, Usage};
+use tokio::sync::oneshot;
 
 use crate::accept::{Call, Operation};
 use crate::attempt::is_late_failure;
 use crate::error::GatewayError;
+use crate::experiments::shadow::Sample;
 use crate::gateway::{Gateway, InFlight};
 use crate::health::Asking;
 use crate::hold::with_margin;
@@ -52,7 +56,11 @@ pub struct Settlement {
     /// Time spent waiting for providers, up to the answer's first byte.
     waited: Duration,
     first_token: Option<Duration>,
-    _in_flight: InFlight,
+    /// The answer for the call's shadows, where it has any.
+    sample: Option<Box<Sample>>,
+    /// Of a shadow: who wants its entry instead of the ledger.
+    observer: Option<oneshot::Sender<(Option<Seat>, LedgerEntry)>>,
+    _in_flight: Option<InFlight>,
 }
 
 /// What attempts have used beside the one that answers.
@@ -85,8 +93,31 @@ impl Settlement {
             };
             GatewayError::unavailable(message, LEDGER_FULL_RETRY)
         })?;
-        Ok(Self {
-            _in_flight: gateway.begin_call(),
+        let mut settlement = Self::new(gateway, snapshot, call, seat);
+        settlement._in_flight = Some(gateway.begin_call());
+        settlement.sample = Sample::begin(snapshot, call);
+        Ok(settlement)
+    }
+
+    /// The settlement of a shadow. It counts nowhere among the callers' calls, and its entry goes to this observer.
+    pub(crate) fn open_shadow(
+        gateway: &Arc<Gateway>,
+        snapshot: &Snapshot,
+        call: &Call,
+        seat: Seat,
+        observer: oneshot::Sender<(Option<Seat>, LedgerEntry)>,
+    ) -> Self {
+        let mut settlement = Self::new(gateway, snapshot, call, seat);
+        settlement.entry.operation = SHADOW.into();
+        settlement.observer = Some(observer);
+        settlement
+    }
+
+    fn new(gateway: &Arc<Gateway>, snapshot: &Snapshot, call: &Call, seat: Seat) -> Self {
+        Self {
+            sample: None,
+            observer: None,
+            _in_flight: None,
             gateway: Arc::clone(gateway),
             seat: Some(seat),
             entry: entry_of(call),
@@ -102,7 +133,12 @@ impl Settlement {
             attempted_at: None,
             waited: Duration::ZERO,
             first_token: None,
-        })
+        }
+    }
+
+    /// The call takes part in an experiment.
+    pub(crate) fn exposed(&mut self, exposure: Exposure) {
+        self.entry.exposure = Some(Box::new(exposure));
     }
 
     /// Room was reserved for the call; it is settled with it.
@@ -198,14 +234,23 @@ impl Settlement {
             let time = self.at.elapsed();
             self.first_token = Some(time);
             self.entry.time_to_first_token_us = Some(micros(time));
-            self.gateway.series.overhead(time.saturating_sub(self.waited));
+            if self.observer.is_none() {
+                self.gateway.series.overhead(time.saturating_sub(self.waited));
+            }
         }
     }
 
     /// The whole answer, or the error in its place.
     pub(crate) fn said(&mut self, answer: impl FnOnce() -> Bytes) {
+        if self.gathering.is_none() && self.sample.is_none() {
+            return;
+        }
+        let answer = answer();
+        if let Some(sample) = &mut self.sample {
+            sample.whole(&answer);
+        }
         if let Some(gathering) = &mut self.gathering {
-            gathering.whole(answer());
+            gathering.whole(answer);
         }
     }
 
@@ -214,6 +259,9 @@ impl Settlement {
         self.sent(piece.len());
         if let Some(gathering) = &mut self.gathering {
             gathering.piece(piece);
+        }
+        if let Some(sample) = &mut self.sample {
+            sample.piece(piece);
         }
     }
 
@@ -335,6 +383,7 @@ impl Settlement {
             self.gateway.keep(spoken);
         }
         match &self.target {
+            _ if self.observer.is_some() => {}
             Some(target) => {
                 target.series.call(self.entry.outcome, duration, self.first_token);
                 let own_cost =
@@ -344,7 +393,14 @@ impl Settlement {
             None => self.gateway.series.refused(),
         }
         let empty = LedgerEntry::new(self.entry.id, Text::default(), Text::default());
-        Some((seat, std::mem::replace(&mut self.entry, empty)))
+        let entry = std::mem::replace(&mut self.entry, empty);
+        if let Some(sample) = self.sample.take() {
+            sample.end(&self.gateway, &entry);
+        }
+        let Some(observer) = self.observer.take() else { return Some((seat, entry)) };
+        // Where whoever wanted it has gone, it is recorded like any other.
+        let (seat, entry) = observer.send((Some(seat), entry)).err()?;
+        Some((seat?, entry))
     }
 }
 

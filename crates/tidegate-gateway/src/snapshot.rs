@@ -8,6 +8,7 @@ use tidegate_catalog::Catalog;
 use tidegate_config::{Key, KeySource, Model, Settings, Variable};
 
 use crate::clock::Clock;
+use crate::experiments::{Experiments, Means};
 use crate::gateway::StoredCredential;
 use crate::jwt::JwtVerifier;
 use crate::keep::BodyKeeper;
@@ -26,6 +27,8 @@ pub(crate) struct Snapshot {
     providers: HashMap<Arc<str>, Arc<Provider>>,
     /// In the configuration's order, which decides between providers that serve the same bare name.
     in_order: Vec<Arc<Provider>>,
+    /// What is tried out.
+    pub(crate) experiments: Experiments,
     /// The entries of `models:`, in the order of the settings.
     entries: Vec<Entry>,
     /// Whether some condition looks at the budget, which has to be asked for before a plan is made.
@@ -57,12 +60,35 @@ impl Snapshot {
         };
         let keeper = Arc::new(BodyKeeper::new(&settings.ledger.bodies)?);
         let entries = plan::entries::prepare(&settings, catalog, |name| providers.get(name));
+        let experiments = Experiments::build(
+            &Means {
+                settings: &settings,
+                catalog,
+                provider: &|name| providers.get(name).map(Arc::clone),
+                second_provider: &|name| {
+                    let configured = with_stored(settings.providers.get(name)?, credentials);
+                    // The first one could be built, so this one can.
+                    Provider::build(&configured, catalog, None, clock).map(Arc::new).ok()
+                },
+            },
+            before.map(|before| &before.experiments),
+        );
         let conditions = settings.models.values().flat_map(|model| {
             model.when.iter().chain(model.targets.iter().filter_map(|target| target.when.as_ref()))
         });
         let looks_at_budget =
             { conditions }.any(|condition| condition.variables().contains(&Variable::BudgetUsed));
-        Ok(Self { settings, catalog, keeper, jwt, providers, in_order, entries, looks_at_budget })
+        Ok(Self {
+            settings,
+            catalog,
+            keeper,
+            jwt,
+            providers,
+            in_order,
+            entries,
+            experiments,
+            looks_at_budget,
+        })
     }
 
     pub(crate) fn provider(&self, name: &str) -> Option<&Arc<Provider>> {

@@ -10,6 +10,7 @@ use crate::accept::{Arrival, Call, accept};
 use crate::admit::{permit, refuse_model};
 use crate::attempt::{Answered, Means, Won, attempt};
 use crate::error::GatewayError;
+use crate::experiments::choose;
 use crate::gateway::Gateway;
 use crate::hold::{budget_used, hold, put_room, tell_crossed};
 use crate::plan::{nobody_left, plan};
@@ -73,6 +74,16 @@ pub async fn walk(
     // settlement is dropped, wherever that is.
     let mut settlement = Settlement::open(gateway, &snapshot, &call)?;
 
+    // Before `plan`, because an arm's target takes the place of the model's own.
+    let mut headers = HeaderMap::new();
+    if let Some(chosen) = choose(gateway, &snapshot, &call) {
+        if let Some(value) = chosen.header() {
+            headers.insert("x-tidegate-experiment", value);
+        }
+        call.arm = chosen.target;
+        settlement.exposed(chosen.exposure);
+    }
+
     // What the plan must know of the world besides what it finds in the snapshot.
     gather(gateway, &snapshot, &mut call).await;
     let now = gateway.clock.now();
@@ -88,7 +99,6 @@ pub async fn walk(
 
     // After `plan`, as what a call may cost depends on where it can go; before `attempt`, as nothing may cost money that
     // has no room.
-    let mut headers = HeaderMap::new();
     match hold(gateway, &call, &mut plan).await {
         Ok(None) => {}
         Ok(Some(hold)) => {

@@ -36,9 +36,9 @@ pub use error::StoreError;
 pub use experiments::{CONTROL_ARM, Decision, Example, Feedback, RunSums, StoredState};
 pub use ledger::{
     Attempt, AttemptUsage, CacheState, CallBodies, CallId, CallsQuery, CloseReport, Deleted, Exposure,
-    Gathered, GroupBy, KeptText, LedgerClosed, LedgerEntry, LedgerOptions, LedgerStatus, LedgerWriter, NoSeat,
-    Outcome, Pair, RetentionOptions, SHADOW, Seat, TagError, Tags, Text, UsageFilter, UsageOrder, UsageQuery,
-    UsageRow,
+    Gathered, GroupBy, KeptText, LedgerClosed, LedgerEntry, LedgerOptions, LedgerStatus, LedgerWriter,
+    NoSeat, Outcome, Pair, RetentionOptions, SHADOW, Seat, TagError, Tags, Text, UsageFilter, UsageOrder,
+    UsageQuery, UsageRow,
 };
 pub use limits::{
     Crossed, Hold, Level, LevelUsage, Limiter, LocalOptions, Refused, SharedError, SharedOptions,

@@ -10,6 +10,7 @@ use tidegate_api::serve::ServeOptions;
 use tidegate_api::{App, Metrics};
 use tidegate_catalog::Catalog;
 use tidegate_config::{Environment, Settings, Sources};
+use tidegate_gateway::experiments::{self, Pace};
 use tidegate_gateway::{Follower, Gateway, GatewayOptions};
 use tidegate_store::{
     Actor, AuditWriter, CallsQuery, KeyId, KeySecret, LedgerEntry, LedgerOptions, LedgerWriter, Limiter,
@@ -17,6 +18,9 @@ use tidegate_store::{
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+/// How soon decisions about experiments are made and followed.
+const SOON: Duration = Duration::from_millis(100);
 
 /// A running gateway with a data directory of its own. Dropped, it stops.
 #[derive(Debug)]
@@ -29,6 +33,7 @@ pub struct TestGateway {
     stop: Option<oneshot::Sender<()>>,
     running: Option<JoinHandle<()>>,
     following: JoinHandle<()>,
+    trying_out: JoinHandle<()>,
     directory: TempDir,
 }
 
@@ -59,6 +64,9 @@ impl TestGateway {
         };
         let gateway = Arc::new(Gateway::new(options).expect("the configuration can be used"));
         let following = tokio::spawn(follower.run(async || {}));
+        // Soon, so that tests need not wait.
+        let pace = Pace { follow: SOON, look: SOON, shift: SOON };
+        let trying_out = tokio::spawn(experiments::run(Arc::clone(&gateway), store.access(), pace));
         let listen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listen.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
@@ -82,6 +90,7 @@ impl TestGateway {
             stop: Some(stop),
             running: Some(running),
             following,
+            trying_out,
             directory,
         }
     }
@@ -176,6 +185,7 @@ impl TestGateway {
             running.await.expect("the server ends in order");
         }
         self.following.abort();
+        self.trying_out.abort();
         self.ledger.close(Duration::from_secs(5)).await;
     }
 }

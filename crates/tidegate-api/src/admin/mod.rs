@@ -8,6 +8,7 @@ mod caller;
 mod calls;
 mod context;
 mod credentials;
+mod experiments;
 mod explain;
 mod handle;
 mod keys;

@@ -50,6 +50,7 @@ fn area_in_words(area: Area) -> &'static str {
         Area::Administrators => "administrators' keys",
         Area::Credentials => "the providers' credentials",
         Area::Usage => "usage and calls",
+        Area::Experiments => "experiments",
         Area::Audit => "the audit log",
         Area::Routing => "targets and routing",
     }

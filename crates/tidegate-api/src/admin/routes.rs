@@ -18,7 +18,9 @@ use super::views::{
     AuditLineView, CredentialView, KeyView, KeyWithSecret, List, OrganizationView, SubjectView, TeamView,
     VerificationView,
 };
-use super::{audit, calls, credentials, explain, keys, limits, organizations, targets, teams, usage};
+use super::{
+    audit, calls, credentials, experiments, explain, keys, limits, organizations, targets, teams, usage,
+};
 use crate::request_to_explain::RequestToExplain;
 
 /// One endpoint of the administration.
@@ -213,6 +215,20 @@ table! {
     POST "/admin/v1/explain" "explain_request" "Tells who would be asked for a request, and why not the others" Routing
         explain::explain_request,
         reads(), takes(of::<RequestToExplain>), answers(200, Some(of::<Explanation>));
+
+    GET "/admin/v1/experiments" "list_experiments" "Lists experiments and what they show" Experiments experiments::list,
+        answers(200, Some(of::<experiments::ExperimentsView>));
+    GET "/admin/v1/experiments/{name}" "get_experiment" "Shows an experiment" Experiments experiments::get,
+        answers(200, Some(of::<experiments::ExperimentView>));
+    POST "/admin/v1/experiments/{name}/stop" "stop_experiment" "Takes all calls out of a test or a canary" Experiments
+        experiments::stop,
+        answers(200, Some(of::<experiments::ExperimentView>));
+    POST "/admin/v1/experiments/{name}/resume" "resume_experiment" "Lets a test or a canary go on, from its beginning"
+        Experiments experiments::resume,
+        answers(200, Some(of::<experiments::ExperimentView>));
+    POST "/admin/v1/experiments/{name}/promote" "promote_arm" "Gives all calls to the candidate" Experiments
+        experiments::promote,
+        takes(of::<experiments::PromoteArm>), answers(200, Some(of::<experiments::ExperimentView>));
 
     GET "/admin/v1/audit" "list_audit" "Lists the audit log, the newest lines first" Audit audit::list,
         query(&[

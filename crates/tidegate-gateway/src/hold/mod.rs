@@ -22,8 +22,9 @@ use http::HeaderMap;
 use crate::accept::Call;
 use crate::admit::{RefusalReason, refuse_permission};
 use crate::error::{GatewayError, Source};
+use crate::experiments::ShadowFate;
 use crate::gateway::Gateway;
-use crate::plan::Plan;
+use crate::plan::{Plan, Planned};
 use crate::way::Refusal;
 pub(crate) use estimate::asked_output;
 use estimate::{Estimate, likely_tokens};
@@ -108,6 +109,24 @@ async fn reserve(gateway: &Gateway, call: &Call, levels: &Levels, amounts: Amoun
         Some(answer) => answer,
         None => limiter.reserve(call.id, levels, amounts).await,
     }
+}
+
+/// Room for a shadow on its experiment's own budget, which is no caller's.
+pub(crate) async fn hold_shadow(
+    gateway: &Gateway,
+    call: &Call,
+    planned: &Planned,
+    level: &Level,
+) -> Result<Hold, ShadowFate> {
+    let cost = Estimate::of_size(call).ceiling(planned).ok_or(ShadowFate::NoPrice)?;
+    let levels = [level.clone()];
+    let amounts = Amounts { tokens: 0, cost };
+    let limiter = gateway.limiter();
+    let reserved = match limiter.try_reserve(call.id, &levels, amounts) {
+        Some(answer) => answer,
+        None => limiter.reserve(call.id, &levels, amounts).await,
+    };
+    reserved.map_err(|_refused| ShadowFate::NoBudget)
 }
 
 /// What the call is charged with: its cost and the team's margin, rounded up.

@@ -8,6 +8,7 @@ use tidegate_store::CallId;
 use tidegate_wire::event::Assembler;
 use tidegate_wire::framing::SseDecoder;
 use tidegate_wire::json::Value;
+use tidegate_wire::reply::Reply;
 use tidegate_wire::{Dialect, ReplyOptions};
 
 use super::{BodyKeeper, KeptBody};
@@ -107,10 +108,14 @@ fn as_events(array: &[u8]) -> Bytes {
 
 /// A stream as the whole answer that it would have been: what is spread over two events could not be recognised.
 fn put_together(caller: Dialect, events: &[u8]) -> Bytes {
-    let codec = caller.codec();
+    caller.codec().render_reply(&reply_of_stream(caller, events), &ReplyOptions::default())
+}
+
+/// What a stream says, as a whole answer.
+pub(crate) fn reply_of_stream(caller: Dialect, events: &[u8]) -> Reply {
     let mut frames = SseDecoder::new();
     frames.push(if events.starts_with(b"[") { as_events(events) } else { Bytes::copy_from_slice(events) });
-    let mut decoder = codec.decoder();
+    let mut decoder = caller.codec().decoder();
     let mut assembler = Assembler::new(caller);
     let mut decoded = Vec::new();
     while let Some(Ok(frame)) = frames.next_event() {
@@ -120,5 +125,5 @@ fn put_together(caller: Dialect, events: &[u8]) -> Bytes {
         }
         decoded.drain(..).for_each(|event| assembler.push(event));
     }
-    codec.render_reply(&assembler.into_reply(), &ReplyOptions::default())
+    assembler.into_reply()
 }

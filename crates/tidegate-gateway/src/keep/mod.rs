@@ -14,8 +14,8 @@ use tidegate_config::{Bodies, KeepBodies};
 
 use rules::Rules;
 
-pub(crate) use gathering::Gathering;
 pub use gathering::SpokenCall;
+pub(crate) use gathering::{Gathering, reply_of_stream};
 pub use rules::KeepError;
 
 /// How far beyond its end a kept body is looked at, so that what is cut in half there is still recognised.

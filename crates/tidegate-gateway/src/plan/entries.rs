@@ -26,6 +26,29 @@ pub(crate) struct EntryTarget {
     pub(crate) planned: Planned,
 }
 
+/// The target of an experiment's arm: it takes the place of its model's own targets.
+#[derive(Debug)]
+pub(crate) struct ArmTarget {
+    /// The entry of `models:`.
+    pub(crate) model: Box<str>,
+    pub(crate) target: EntryTarget,
+}
+
+impl EntryTarget {
+    /// A target that stands alone.
+    pub(crate) fn alone(
+        provider: Arc<Provider>,
+        configured: &tidegate_config::Target,
+        settings: &Settings,
+        catalog: &Catalog,
+    ) -> Self {
+        let target = provider.target(&configured.model, catalog, settings);
+        let (timeouts, retry) = (configured.timeouts, configured.retry);
+        let planned = Planned::new(PlannedTarget { provider, target, timeouts, retry });
+        Self { place: 0, weight: 1, when: None, planned }
+    }
+}
+
 /// Makes all entries ready, in the configuration's order.
 pub(crate) fn prepare<'a>(
     settings: &Settings,

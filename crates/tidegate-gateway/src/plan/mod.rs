@@ -12,6 +12,7 @@ mod requirements;
 mod steering;
 mod trace;
 
+pub(crate) use entries::{ArmTarget, EntryTarget};
 pub use explain::{
     ExplainError, ExplainedNeeds, ExplainedPassedOver, ExplainedRefusal, ExplainedTarget, Explanation,
     explain, explain_offline,

@@ -47,6 +47,20 @@ pub(crate) struct Plan {
     pub(crate) goes_on: bool,
 }
 
+impl Plan {
+    /// Exactly this target, once.
+    pub(crate) fn of_one(planned: Planned, deadline: Instant) -> Self {
+        Self {
+            targets: vec![planned],
+            passed_over: Vec::new(),
+            deadline,
+            falls_back_on_content_policy: false,
+            strict: false,
+            route: None,
+        }
+    }
+}
+
 /// One target of a plan. Cheap to clone: what it is made of is shared by all calls.
 #[derive(Debug, Clone)]
 pub(crate) struct Planned {
@@ -68,6 +82,11 @@ impl Planned {
     /// A target behind its provider's main door.
     pub(super) fn new(target: PlannedTarget) -> Self {
         Self { door: 0, shared: Arc::new(target) }
+    }
+
+    /// The same behind the door for callers of this dialect.
+    pub(crate) fn for_caller(&self, dialect: tidegate_wire::Dialect) -> Self {
+        Self { door: self.provider.door_for(dialect), ..self.clone() }
     }
 
     /// The dialect that is spoken with the target.
@@ -280,7 +299,13 @@ impl<'a> Planner<'a> {
                 self.add_targets(name, Strategy::Order, None, &targets);
             }
             Meaning::Entry(model, entry) => {
-                self.add_targets(name, strategy_of(model.strategy), model.when.as_ref(), &entry.targets);
+                let (strategy, when) = (strategy_of(model.strategy), model.when.as_ref());
+                match self.call.arm.as_deref().filter(|arm| *arm.model == *model.name) {
+                    Some(arm) => {
+                        self.add_targets(name, Strategy::Order, when, std::slice::from_ref(&arm.target));
+                    }
+                    None => self.add_targets(name, strategy, when, &entry.targets),
+                }
                 if self.steering.is_some_and(|steering| !steering.allow_fallbacks) {
                     return Ok(());
                 }

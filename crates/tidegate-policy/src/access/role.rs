@@ -30,6 +30,8 @@ pub enum Area {
     Credentials,
     /// The ledger and its reports.
     Usage,
+    /// What is tried out, and what it shows.
+    Experiments,
     /// The audit log.
     Audit,
     /// How targets are doing, and which of them a call would go to.

@@ -6,6 +6,7 @@ mod calls;
 mod check;
 mod credentials;
 mod demo;
+mod experiments;
 mod explain;
 mod keys;
 mod ledger;
@@ -41,6 +42,7 @@ pub(crate) enum Command {
     Schema,
     Usage(Box<usage::Options>),
     Calls(calls::Options),
+    Experiments(experiments::Options),
     Keys(keys::Options),
     Teams(teams::Options),
     Credentials(credentials::Options),
@@ -59,6 +61,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Schema => schema::run(),
         Command::Usage(options) => usage::run(&options),
         Command::Calls(options) => calls::run(&options),
+        Command::Experiments(options) => experiments::run(&options),
         Command::Keys(options) => keys::run(options),
         Command::Teams(options) => teams::run(options),
         Command::Credentials(options) => credentials::run(options),

@@ -16,6 +16,7 @@ use tidegate_api::serve::{ServeOptions, raise_open_file_limit};
 use tidegate_api::{App, Metrics};
 use tidegate_catalog::Catalog;
 use tidegate_config::{Origin, Settings, Sources, load};
+use tidegate_gateway::experiments::{self, Pace};
 use tidegate_gateway::keep::SpokenCall;
 use tidegate_gateway::{Follower, Gateway, GatewayOptions};
 use tidegate_store::{KeySecret, LedgerWriter, Store};
@@ -201,11 +202,14 @@ impl Running {
         tell_start(address, &settings, &options);
         let (stop_keeping, stopped) = oneshot::channel();
         let keeping_bodies = tokio::spawn(bodies::keep(spoken_calls, store.clone(), stopped));
+        let experimenting = access.clone();
         let background = async {
             let following = follow(follower, access, Arc::clone(&gateway));
             let recovering = recover(gateway.limiter().clone(), store.clone());
             let keeping = Box::pin(store.keep_house(stores::retention(&settings)));
-            tokio::join!(reloads.run(Arc::clone(&gateway)), metrics.upkeep(), following, recovering, keeping)
+            let trying_out = experiments::run(Arc::clone(&gateway), experimenting, Pace::default());
+            let reloading = reloads.run(Arc::clone(&gateway));
+            tokio::join!(reloading, metrics.upkeep(), following, recovering, keeping, Box::pin(trying_out))
         };
         tokio::select! {
             ended = app.serve(listener, options, shutdown) => ended.map_err(anyhow::Error::from)?,

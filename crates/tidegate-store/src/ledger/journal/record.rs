@@ -12,12 +12,14 @@ use tidegate_wire::Usage;
 use uuid::Uuid;
 
 use super::frame;
-use crate::ledger::{Attempt, CacheState, CallId, Exposure, LedgerEntry, Outcome, Pair, Tags, Text};
+use crate::ledger::{
+    Attempt, AttemptUsage, CacheState, CallId, Exposure, LedgerEntry, Outcome, Pair, Tags, Text,
+};
 
 /// The layout that is written for most calls.
 const VERSION: u8 = 1;
-/// The same with the part that a call takes in an experiment behind it.
-const WITH_EXPOSURE: u8 = 2;
+/// The same with what few calls have behind it: a part in an experiment, attempts that used something for nothing.
+const WITH_MORE: u8 = 2;
 /// Longer strings are cut, here as in the database. With the limits below and those of tags, a record stays below
 /// [`frame::MAX_PAYLOAD_BYTES`].
 const MAX_TEXT_BYTES: usize = 512;
@@ -87,6 +89,22 @@ struct AttemptV1<'a> {
 
 /// A record as it is read.
 type ReadRecordV1<'a> = RecordV1<'a, Vec<(&'a str, &'a str)>, Vec<AttemptV1<'a>>, Vec<&'a str>>;
+
+#[derive(Serialize, Deserialize)]
+struct MoreV2<'a> {
+    #[serde(borrow)]
+    exposure: Option<ExposureV2<'a>>,
+    /// By the attempt's place.
+    used: Vec<(u8, UsedV2)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct UsedV2 {
+    input_tokens: u64,
+    output_tokens: u64,
+    cost_nanodollars: Option<u64>,
+    is_estimated: bool,
+}
 
 #[derive(Serialize, Deserialize)]
 struct ExposureV2<'a> {
@@ -167,12 +185,10 @@ pub(in crate::ledger) fn encode(entry: &LedgerEntry) -> Option<Vec<u8>> {
         bytes_in: entry.bytes_in,
         bytes_out: entry.bytes_out,
     };
-    // Calls without an experiment stay readable for an older program.
-    let framed = match entry.exposure.as_deref() {
+    // Most calls stay readable for an older program.
+    let framed = match MoreV2::of(entry) {
         None => postcard::to_extend(&record, frame::begin(VERSION)),
-        Some(exposure) => {
-            postcard::to_extend(&(record, ExposureV2::of(exposure)), frame::begin(WITH_EXPOSURE))
-        }
+        Some(more) => postcard::to_extend(&(record, more), frame::begin(WITH_MORE)),
     };
     frame::seal(framed.ok()?)
 }
@@ -181,11 +197,13 @@ pub(in crate::ledger) fn encode(entry: &LedgerEntry) -> Option<Vec<u8>> {
 pub(super) fn decode(version: u8, payload: &[u8], known: &mut KnownTexts) -> Option<LedgerEntry> {
     match version {
         VERSION => postcard::from_bytes::<ReadRecordV1<'_>>(payload).ok()?.into_entry(known),
-        WITH_EXPOSURE => {
-            let (record, exposure) =
-                postcard::from_bytes::<(ReadRecordV1<'_>, ExposureV2<'_>)>(payload).ok()?;
+        WITH_MORE => {
+            let (record, more) = postcard::from_bytes::<(ReadRecordV1<'_>, MoreV2<'_>)>(payload).ok()?;
             let mut entry = record.into_entry(known)?;
-            entry.exposure = Some(Box::new(exposure.into_exposure(known)));
+            for (place, used) in more.used {
+                entry.attempts.get_mut(usize::from(place))?.used = Some(used.into_used());
+            }
+            entry.exposure = more.exposure.map(|exposure| Box::new(exposure.into_exposure(known)));
             Some(entry)
         }
         _ => None,
@@ -253,6 +271,38 @@ impl ReadRecordV1<'_> {
             bytes_out: self.bytes_out,
             exposure: None,
         })
+    }
+}
+
+impl<'a> MoreV2<'a> {
+    /// `None` where there is no more.
+    fn of(entry: &'a LedgerEntry) -> Option<Self> {
+        let exposure = entry.exposure.as_deref().map(ExposureV2::of);
+        let attempts = (0..).zip(entry.attempts.iter().take(MAX_ATTEMPTS));
+        let used: Vec<(u8, UsedV2)> = attempts
+            .filter_map(|(place, attempt)| Some((place, UsedV2::of(attempt.used.as_ref()?))))
+            .collect();
+        (exposure.is_some() || !used.is_empty()).then_some(Self { exposure, used })
+    }
+}
+
+impl UsedV2 {
+    fn of(it: &AttemptUsage) -> Self {
+        Self {
+            input_tokens: it.input_tokens,
+            output_tokens: it.output_tokens,
+            cost_nanodollars: it.cost_nanodollars,
+            is_estimated: it.is_estimated,
+        }
+    }
+
+    fn into_used(self) -> AttemptUsage {
+        AttemptUsage {
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            cost_nanodollars: self.cost_nanodollars,
+            is_estimated: self.is_estimated,
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use tidegate_wire::Usage;
 use super::{Journal, JournalFiles, JournalReader, Place, encode, frame, record};
 use crate::{
     error::StoreError,
-    ledger::{Attempt, CacheState, CallId, Exposure, LedgerEntry, Outcome, Pair, Tags},
+    ledger::{Attempt, AttemptUsage, CacheState, CallId, Exposure, LedgerEntry, Outcome, Pair, Tags},
 };
 
 const LIMIT: u64 = 64 << 20;
@@ -40,7 +40,12 @@ fn entry(number: u64) -> LedgerEntry {
             failure: Some("timeout".into()),
             status: None,
             duration_us: 5,
-            used: None,
+            used: (number % 2 > 0).then_some(AttemptUsage {
+                input_tokens: 7,
+                output_tokens: number,
+                cost_nanodollars: Some(9),
+                is_estimated: true,
+            }),
         }],
         dropped: vec!["seed".into()],
         cache: Some(CacheState::Bypass),
@@ -383,7 +388,10 @@ fn a_record_of_the_first_layout_is_read_for_ever() {
         .chunks(2)
         .map(|digits| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap())
         .collect();
-    let expected = LedgerEntry { id: "01a204d4-0c17-70ed-87d5-c4613859f63c".parse().unwrap(), ..entry(33) };
+    let mut expected =
+        LedgerEntry { id: "01a204d4-0c17-70ed-87d5-c4613859f63c".parse().unwrap(), ..entry(33) };
+    // It knew nothing of what the second layout has more.
+    (expected.exposure, expected.attempts[0].used) = (None, None);
     let frame = frame::first(&bytes).unwrap();
     assert_eq!(
         record::decode(frame.version, frame.payload, &mut record::KnownTexts::default()),
