@@ -60,7 +60,7 @@ pub struct Settlement {
     sample: Option<Box<Sample>>,
     /// Of a shadow: who wants its entry instead of the ledger.
     observer: Option<oneshot::Sender<(Option<Seat>, LedgerEntry)>>,
-    _in_flight: Option<InFlight>,
+    in_flight: Option<InFlight>,
 }
 
 /// What attempts have used beside the one that answers.
@@ -94,7 +94,7 @@ impl Settlement {
             GatewayError::unavailable(message, LEDGER_FULL_RETRY)
         })?;
         let mut settlement = Self::new(gateway, snapshot, call, seat);
-        settlement._in_flight = Some(gateway.begin_call());
+        settlement.in_flight = Some(gateway.begin_call());
         settlement.sample = Sample::begin(snapshot, call);
         Ok(settlement)
     }
@@ -117,7 +117,7 @@ impl Settlement {
         Self {
             sample: None,
             observer: None,
-            _in_flight: None,
+            in_flight: None,
             gateway: Arc::clone(gateway),
             seat: Some(seat),
             entry: entry_of(call),

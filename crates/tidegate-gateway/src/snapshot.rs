@@ -85,8 +85,8 @@ impl Snapshot {
             jwt,
             providers,
             in_order,
-            entries,
             experiments,
+            entries,
             looks_at_budget,
         })
     }

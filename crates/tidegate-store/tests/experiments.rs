@@ -1,11 +1,7 @@
 //! What lasts of experiments: sums follow the ledger exactly, shadows belong to nobody, what was said last counts, and of two
 //! decisions at once one is made.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::float_cmp,
-    reason = "a test may fail loudly; what is kept is read again exactly"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod common;
 

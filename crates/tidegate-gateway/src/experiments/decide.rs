@@ -34,13 +34,11 @@ pub(super) fn decide(
     if state.is_held || state.promoted.is_some() {
         return None;
     }
-    match &split.canary {
-        Some(settings) => step(settings, state, sums, now),
-        None => {
-            let stopped = stop(split, &state, sums, now);
-            stopped.or_else(|| may_shift.then(|| shift(split, kept, state, sums, now)).flatten())
-        }
+    if let Some(settings) = &split.canary {
+        return step(settings, state, sums, now);
     }
+    let stopped = stop(split, &state, sums, now);
+    stopped.or_else(|| may_shift.then(|| shift(split, kept, state, sums, now)).flatten())
 }
 
 fn step(settings: &CanarySettings, mut state: State, sums: &RunSums, now: Timestamp) -> Option<Decided> {

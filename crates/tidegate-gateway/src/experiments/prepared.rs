@@ -222,7 +222,9 @@ pub(super) fn run_of(experiment: &Experiment) -> String {
         Design::Shadow(design) => format!("shadow {:?} {:?}", experiment.model, label(&design.target)),
     };
     let hash = digest(&SHA256, definition.as_bytes());
-    hash.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    let first = hash.as_ref().first_chunk::<8>().map_or(0, |first| u64::from_be_bytes(*first));
+    // Twelve digits: enough to tell the definitions of one name apart.
+    format!("{:012x}", first >> 16)
 }
 
 fn entry_target(provider: Arc<Provider>, target: &tidegate_config::Target, means: &Means<'_>) -> EntryTarget {

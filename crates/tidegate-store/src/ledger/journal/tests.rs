@@ -40,7 +40,7 @@ fn entry(number: u64) -> LedgerEntry {
             failure: Some("timeout".into()),
             status: None,
             duration_us: 5,
-            used: (number % 2 > 0).then_some(AttemptUsage {
+            used: (!number.is_multiple_of(2)).then_some(AttemptUsage {
                 input_tokens: 7,
                 output_tokens: number,
                 cost_nanodollars: Some(9),
@@ -50,7 +50,7 @@ fn entry(number: u64) -> LedgerEntry {
         dropped: vec!["seed".into()],
         cache: Some(CacheState::Bypass),
         // Both layouts, and shadows among them.
-        exposure: (number % 3 > 0).then(|| {
+        exposure: (!number.is_multiple_of(3)).then(|| {
             Box::new(Exposure {
                 experiment: "greeting".into(),
                 run: "1f2e".into(),
