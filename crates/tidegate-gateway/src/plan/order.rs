@@ -56,6 +56,7 @@ impl Plan {
             deadline,
             falls_back_on_content_policy: false,
             strict: false,
+            goes_on: false,
             route: None,
         }
     }
