@@ -49,6 +49,7 @@ const BEFORE: &[Case] = &[
     case("stall", "timeout", 1, 504, Some(1)),
     case("slow-first-token-20s", "timeout", 1, 504, Some(1)),
     case("rate-limited-1s", "rate_limited", 2, 429, Some(1)),
+    case("rate-limited-reset-1s", "rate_limited", 2, 429, Some(1)),
     case("rate-limited-60s", "rate_limited", 1, 429, Some(1)),
     case("out-of-quota", "out_of_quota", 1, 503, Some(1)),
     case("overloaded", "overloaded", 2, 503, Some(2)),
@@ -71,6 +72,15 @@ const BEFORE: &[Case] = &[
     case("malformed", "malformed", 2, 502, Some(2)),
     case("malformed-body", "malformed", 2, 502, Some(2)),
     case("cut-after-0", "truncated", 2, 502, Some(2)),
+];
+
+/// What fails so only where a whole answer is asked for.
+const WHOLE: &[Case] = &[
+    case("empty", "malformed", 2, 502, Some(2)),
+    case("lying-length", "truncated", 2, 502, Some(2)),
+    case("cut-after-5", "truncated", 2, 502, Some(2)),
+    case("reset-after-5", "truncated", 2, 502, Some(2)),
+    case("stall-after-5", "timeout", 1, 504, Some(1)),
 ];
 
 /// What breaks a stream that has begun.
@@ -146,12 +156,13 @@ async fn asked_in_the_end(sim: &RunningSim, model: &str) -> usize {
 async fn a_failure_before_the_first_token_takes_the_course_of_its_row() {
     for (dialect, kind) in DIALECTS {
         for stream in [false, true] {
-            let names: Vec<String> = BEFORE.iter().map(|case| case.scenario.to_owned()).collect();
+            let cases = if stream { BEFORE.to_vec() } else { [BEFORE, WHOLE].concat() };
+            let names: Vec<String> = cases.iter().map(|case| case.scenario.to_owned()).collect();
             let (sim, gateway, client) = start(dialect, kind, &names).await;
             let mut running = tokio::task::JoinSet::new();
             // Three retries are always within the retry budget.
             let room = Arc::new(Semaphore::new(3));
-            for (number, case) in BEFORE.iter().copied().enumerate() {
+            for (number, case) in cases.into_iter().enumerate() {
                 let client = client.clone();
                 let place = Arc::clone(&room);
                 running.spawn(async move {
@@ -350,4 +361,48 @@ async fn refused_content_goes_to_the_next_target_only_where_the_configuration_sa
         assert_eq!(received.header("x-tidegate-target"), "good/fine");
         assert_eq!((asked(&sim, "content-policy").len(), asked(&sim, "fine").len()), (1, 1), "{kind}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_who_hang_up_end_their_attempts_at_once_and_count_against_nobody() {
+    const CALLERS: usize = 8;
+    let all = u64::try_from(CALLERS).unwrap();
+    for (dialect, kind) in DIALECTS {
+        for stream in [false, true] {
+            // Before anything was said, and in the middle of a stream.
+            let scenario = if stream { "stall-after-5" } else { "silent" };
+            let (sim, gateway, client) = start(dialect, kind, &[scenario.into()]).await;
+            let what = format!("{kind}, stream {stream}");
+            let callers: Vec<_> = (0..CALLERS)
+                .map(|_| {
+                    let client = client.clone();
+                    tokio::spawn(async move { ask(&client, dialect, "two0", stream).await })
+                })
+                .collect();
+            until(&what, || sim.totals().open == all).await;
+            callers.iter().for_each(tokio::task::JoinHandle::abort);
+            until(&what, || sim.totals().all.hung_up == all).await;
+            let calls = gateway.calls_when(CALLERS).await;
+            assert_eq!(calls.len(), CALLERS, "{what}");
+            for call in calls {
+                assert_eq!(call.outcome, Outcome::Cancelled, "{what}");
+                assert_eq!(call.failure.as_deref(), Some("cancelled"), "{what}");
+                assert_eq!(call.attempts.len(), 1, "{what}: nobody else is asked");
+            }
+            // As many failures would have opened its breaker.
+            let received = ask(&client, dialect, "two0", stream).await;
+            let what = format!("{what}: {}", received.text());
+            until(&what, || asked(&sim, &format!("{scenario}@two0")).len() == CALLERS + 1).await;
+        }
+    }
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..400 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert!(condition(), "{what}");
 }

@@ -258,11 +258,23 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     if let Some(value) = text("retry-after") {
         return seconds(value).or_else(|| until_http_date(value));
     }
-    ["requests", "tokens"]
-        .iter()
-        .filter(|what| text(&format!("x-ratelimit-remaining-{what}")).is_none_or(|left| left == "0"))
-        .filter_map(|what| text(&format!("x-ratelimit-reset-{what}")).and_then(reset_duration))
-        .max()
+    let is_used_up = |remaining: &str| text(remaining).is_none_or(|left| left == "0");
+    let resets = ["requests", "tokens"].iter().filter_map(|what| {
+        let reset = text(&format!("x-ratelimit-reset-{what}")).and_then(reset_duration)?;
+        is_used_up(&format!("x-ratelimit-remaining-{what}")).then_some(reset)
+    });
+    let anthropic = ["requests", "tokens", "input-tokens", "output-tokens"].iter().filter_map(|what| {
+        let reset = text(&format!("anthropic-ratelimit-{what}-reset")).and_then(until_timestamp)?;
+        is_used_up(&format!("anthropic-ratelimit-{what}-remaining")).then_some(reset)
+    });
+    resets.chain(anthropic).max()
+}
+
+/// Anthropic writes a moment in whole seconds, which may be the one that has just begun: the next is surely right.
+fn until_timestamp(text: &str) -> Option<Duration> {
+    let then = text.parse::<jiff::Timestamp>().ok()?;
+    let wait = Duration::try_from(then.duration_since(jiff::Timestamp::now())).unwrap_or_default();
+    Some(wait + Duration::from_secs(1))
 }
 
 /// OpenAI writes `1s`, `6m0s`, `120ms`; others write seconds.
@@ -336,6 +348,20 @@ mod tests {
                     ("x-ratelimit-remaining-tokens", "0"),
                 ],
                 Some(120),
+            ),
+            (
+                &[
+                    ("anthropic-ratelimit-requests-remaining", "0"),
+                    ("anthropic-ratelimit-requests-reset", "2015-10-21T07:28:00Z"),
+                ],
+                Some(1_000),
+            ),
+            (
+                &[
+                    ("anthropic-ratelimit-tokens-remaining", "29000"),
+                    ("anthropic-ratelimit-tokens-reset", "2099-10-21T07:28:00Z"),
+                ],
+                None,
             ),
             (&[("retry-after", "soon")], None),
             (&[("retry-after", "-1")], None),
