@@ -128,11 +128,7 @@ pub(crate) fn of_all(snapshot: &Snapshot, clock: Clock) -> Vec<TargetReport> {
         let mut targets = provider.known_targets();
         targets.sort_by(|left, right| left.label.cmp(&right.label));
         for target in targets {
-            let models: Vec<String> = snapshot
-                .entries()
-                .filter(|(_, entry)| has(entry, &target))
-                .map(|(model, _)| model.name.clone())
-                .collect();
+            let models = models_with(snapshot, &target);
             // Callers can make up names: only what works is worth a line.
             if !models.is_empty() || target.health.has_answered() {
                 reports.push(TargetReport { models, ..of_target(provider, &target, now) });
@@ -140,6 +136,12 @@ pub(crate) fn of_all(snapshot: &Snapshot, clock: Clock) -> Vec<TargetReport> {
         }
     }
     reports
+}
+
+/// The entries of `models:` behind which a target stands.
+pub(crate) fn models_with(snapshot: &Snapshot, target: &Target) -> Vec<String> {
+    let with = snapshot.entries().filter(|(_, entry)| has(entry, target));
+    with.map(|(model, _)| model.name.clone()).collect()
 }
 
 fn has(entry: &Entry, target: &Target) -> bool {

@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
 use crate::provider::ProviderError;
-use crate::report::{TargetReport, TargetState, of_target, timestamp};
+use crate::report::{TargetReport, TargetState, models_with, of_target, timestamp};
 use crate::snapshot::Snapshot;
 use crate::way::gather;
 
@@ -168,7 +168,9 @@ fn explained(snapshot: &Snapshot, call: &Call, clock: Clock, refused: Option<Hin
         let translation = Translation::new(call);
         for planned in as_asked(plan, now, clock.moment(plan.deadline)) {
             let considered = trace.of(planned);
-            let target = target(&translation, planned, considered, now);
+            let mut target = target(&translation, planned, considered, now);
+            target.because.extend(considered.and_then(|it| trace.cold(it)));
+            target.now.models = models_with(snapshot, &planned.target);
             if plan.strict && !target.drops.is_empty() {
                 passed_over.push(ExplainedPassedOver {
                     reason: "strict".to_owned(),
@@ -293,9 +295,6 @@ fn caution(choice: &Choice) -> Vec<String> {
     let mut cautions = Vec::new();
     if choice.standing == Standing::Probe {
         cautions.push("one call is to find out whether it works again".to_owned());
-    }
-    if choice.measured.warmth < 1.0 {
-        cautions.push(format!("warming up, gets {:.0} % of its share", choice.measured.warmth * 100.0));
     }
     if choice.headroom < 1.0 {
         cautions.push(format!("{:.0} % of its provider's limit are left", choice.headroom * 100.0));

@@ -35,6 +35,14 @@ impl Trace {
         self.considered.iter().find(|it| Arc::ptr_eq(&it.planned.target, &planned.target))
     }
 
+    /// That a target is colder than another one of its model, and so gets less than its share; if all are, none is.
+    pub(super) fn cold(&self, target: &Considered) -> Option<String> {
+        let of_model = self.considered.iter().filter(|it| it.model == target.model);
+        let warmest = of_model.map(|it| it.choice.measured.warmth).fold(f64::MIN_POSITIVE, f64::max);
+        let share = target.choice.measured.warmth / warmest;
+        (share < 0.99).then(|| format!("warming up, gets {:.0} % of its share", share * 100.0))
+    }
+
     pub(super) fn considered(
         &mut self,
         model: &str,
