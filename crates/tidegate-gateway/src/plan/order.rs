@@ -391,6 +391,8 @@ impl<'a> Planner<'a> {
         targets: &[&EntryTarget],
         is_doubtful: bool,
     ) {
+        let planned = if is_doubtful { &mut self.doubtful } else { &mut self.targets };
+        planned.reserve(targets.len().min(MAX_TARGETS));
         if let [only] = targets
             && self.trace.is_none()
         {
