@@ -96,6 +96,8 @@ pub struct Measured {
     pub late_after: Option<Duration>,
     /// 95 of 100 whole answers are there within this time; `None` with too few to tell.
     pub p95_whole: Option<Duration>,
+    /// From then on a whole answer is late, likewise.
+    pub late_after_whole: Option<Duration>,
     /// Calls that it was ever asked for.
     pub calls: u64,
     /// The share of its traffic that it can be given by now: below 1.0 while it is new or has just recovered.
@@ -113,6 +115,7 @@ impl Measured {
         p95_first_token: None,
         late_after: None,
         p95_whole: None,
+        late_after_whole: None,
         calls: 0,
         warmth: 1.0,
     };
@@ -222,6 +225,7 @@ impl Figures {
             p95_first_token: self.first_tokens.p95(),
             late_after: self.first_tokens.late_after(),
             p95_whole: self.wholes.p95(),
+            late_after_whole: self.wholes.late_after(),
             calls: self.calls,
             warmth: self.warmth(now),
         }
