@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tidegate_sim::{Dialect as SimDialect, RunningSim, SimOptions, Simulator};
 use tidegate_store::Outcome;
-use tidegate_testkit::{Client, Received, ScriptedProvider, Step, TestGateway, event_stream, open_stream};
+use tidegate_testkit::{Client, Received, TestGateway};
 use tidegate_wire::conversation::Content;
 use tidegate_wire::event::Assembler;
 use tidegate_wire::framing::SseDecoder;
