@@ -80,7 +80,9 @@ fn read(dialect: Dialect, body: &[u8]) -> Result<Reply, String> {
     }
     assert!(decoder.finish(&mut events), "not complete: {}", String::from_utf8_lossy(body));
     let mut assembler = Assembler::new(dialect);
-    events.into_iter().for_each(|event| assembler.push(event));
+    for event in events {
+        assembler.push(event);
+    }
     Ok(assembler.into_reply())
 }
 
