@@ -118,6 +118,8 @@ pub(crate) enum Continued {
     Taken,
     /// The other target said something else.
     Departed,
+    /// A budget has no room for another answer.
+    NoRoom,
     /// Nobody was left to ask, or they failed as well.
     NobodyLeft,
     /// The answer is of a kind with which nobody can go on.
@@ -125,12 +127,13 @@ pub(crate) enum Continued {
 }
 
 impl Continued {
-    const ALL: [Self; 4] = [Self::Taken, Self::Departed, Self::NobodyLeft, Self::Impossible];
+    const ALL: [Self; 5] = [Self::Taken, Self::Departed, Self::NoRoom, Self::NobodyLeft, Self::Impossible];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Taken => "taken",
             Self::Departed => "departed",
+            Self::NoRoom => "no_room",
             Self::NobodyLeft => "nobody_left",
             Self::Impossible => "impossible",
         }

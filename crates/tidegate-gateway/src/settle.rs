@@ -37,6 +37,8 @@ pub struct Settlement {
     seat: Option<Seat>,
     entry: LedgerEntry,
     hold: Option<Hold>,
+    /// Room for further answers to the same call, given back once the call's own hold has been settled with all of it.
+    more_holds: SmallVec<[Hold; 1]>,
     /// What was said, where the configuration wants it kept.
     gathering: Option<Gathering>,
     /// What the team adds to the cost where it is charged.
@@ -122,6 +124,7 @@ impl Settlement {
             seat: Some(seat),
             entry: entry_of(call),
             hold: None,
+            more_holds: SmallVec::new(),
             gathering: Gathering::begin(&snapshot.keeper, call.dialect, call.body()),
             margin_millionths: call.principal.margin_millionths(),
             at: call.at,
@@ -144,6 +147,17 @@ impl Settlement {
     /// Room was reserved for the call; it is settled with it.
     pub(crate) fn holds(&mut self, hold: Hold) {
         self.hold = Some(hold);
+    }
+
+    /// More room was reserved, for another answer to the call.
+    pub(crate) fn holds_more(&mut self, hold: Hold) {
+        self.more_holds.push(hold);
+    }
+
+    /// What the call has cost so far, as far as prices are known.
+    pub(crate) fn cost(&self) -> NanoDollars {
+        let cost = self.entry.cost_nanodollars.unwrap_or(self.others.nanodollars);
+        NanoDollars(i64::try_from(cost).unwrap_or(i64::MAX))
     }
 
     /// The call was not admitted after all: it leaves no entry.

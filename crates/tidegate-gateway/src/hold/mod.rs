@@ -12,7 +12,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use tidegate_catalog::NanoDollars;
 use tidegate_policy::{Amounts, BudgetKind, Limits};
-use tidegate_store::{Actor, Crossed, EndUser, Hold, Level, Refused, RefusedAct, Scope};
+use tidegate_store::{Actor, CallId, Crossed, EndUser, Hold, Level, Refused, RefusedAct, Scope};
 use tidegate_wire::ErrorClass;
 
 use headers::put_refused;
@@ -102,6 +102,58 @@ pub(crate) async fn budget_used(gateway: &Gateway, call: &Call) -> Option<f64> {
             .fold(0.0, f64::max),
     )
 }
+
+/// Reserves room for one more answer to a call whose stream broke, of which so much was spent. Only what costs money is
+/// asked: to its limits it is the same call still. `Err` where there is no room.
+pub(crate) async fn hold_again(
+    gateway: &Gateway,
+    call: &Call,
+    plan: &Plan,
+    spent: NanoDollars,
+) -> Result<Option<Hold>, NoRoom> {
+    let mut levels = levels_of(gateway, call);
+    levels.retain(|level| has_hard_budget(&level.limits));
+    for level in &mut levels {
+        let budgets = level.limits.budgets.clone();
+        level.limits = Arc::new(Limits { budgets, ..Limits::default() });
+    }
+    let most = most_per_call(call);
+    if levels.is_empty() && most.is_none() {
+        return Ok(None);
+    }
+    let by_size = Estimate::of_size(call);
+    let cost = |estimate: &Estimate<'_>| charged(call, ceiling(estimate, plan).unwrap_or_default());
+    let fits =
+        |cost: NanoDollars| most.is_none_or(|most| charged(call, spent).0.saturating_add(cost.0) <= most.0);
+    // Another hold than the call's own, which keeps what it has.
+    let id = CallId::now();
+    let take = async |cost: NanoDollars| {
+        if !fits(cost) {
+            return Err(NoRoom);
+        }
+        let amounts = Amounts { tokens: 0, cost };
+        let limiter = gateway.limiter();
+        let answer = match limiter.try_reserve(id, &levels, amounts) {
+            Some(answer) => answer,
+            None => limiter.reserve(id, &levels, amounts).await,
+        };
+        answer.map(Some).map_err(|_refused| NoRoom)
+    };
+    if levels.is_empty() {
+        return if fits(cost(&by_size)) { Ok(None) } else { Err(NoRoom) };
+    }
+    match take(cost(&by_size)).await {
+        Err(NoRoom) => match by_size.counted().await {
+            Some(counted) => take(cost(&counted)).await,
+            None => Err(NoRoom),
+        },
+        taken => taken,
+    }
+}
+
+/// A budget has no room for another attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoRoom;
 
 async fn reserve(gateway: &Gateway, call: &Call, levels: &Levels, amounts: Amounts) -> Result<Hold, Refused> {
     let limiter = gateway.limiter();

@@ -14,6 +14,7 @@ use super::stream::StreamRelay;
 use crate::accept::{Call, Operation};
 use crate::attempt::{Answered, Means, Translation, Won, attempt_to_go_on};
 use crate::gateway::Gateway;
+use crate::hold::{NoRoom, hold_again};
 use crate::plan::{Plan, Planned};
 use crate::settle::Settlement;
 use crate::upstream::UpstreamClient;
@@ -48,6 +49,8 @@ pub(super) struct NextSource {
 pub(super) enum NoSource {
     /// Nobody could, whoever it were.
     Impossible(Obstacle),
+    /// A budget has no room for another answer.
+    NoRoom,
     /// Nobody is left to ask.
     NobodyLeft,
     /// Those who were asked failed as well; the last one so.
@@ -91,6 +94,11 @@ impl Onward {
     ) -> Result<NextSource, NoSource> {
         let Self { call, plan, course, upstream } = self;
         let translation = Translation::to_go_on(call, said, tokens_said).map_err(NoSource::Impossible)?;
+        // Another answer costs money too, and a hard budget is never exceeded.
+        match hold_again(gateway, call, plan, settlement.cost()).await {
+            Ok(hold) => hold.into_iter().for_each(|hold| settlement.holds_more(hold)),
+            Err(NoRoom) => return Err(NoSource::NoRoom),
+        }
         let before = settlement.attempts();
         let means = Means { gateway, upstream };
         let asking = attempt_to_go_on(means, &translation, plan, course, broken_by, settlement);

@@ -158,6 +158,7 @@ impl NoSource {
     fn outcome(&self) -> Continued {
         match self {
             Self::Impossible(_) => Continued::Impossible,
+            Self::NoRoom => Continued::NoRoom,
             Self::NobodyLeft | Self::Failed(_) => Continued::NobodyLeft,
         }
     }
@@ -176,6 +177,7 @@ fn with_reason(failure: &Failure, why: &NoSource) -> GatewayError {
 fn reason(why: &NoSource) -> String {
     match why {
         NoSource::Impossible(obstacle) => format!("the answer {}", obstacle.as_clause()),
+        NoSource::NoRoom => "a budget has no room for another answer".to_owned(),
         NoSource::NobodyLeft => "no other target is ready".to_owned(),
         NoSource::Failed(message) => message.clone(),
     }
