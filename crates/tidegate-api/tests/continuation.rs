@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidegate_store::Outcome;
+use tidegate_store::{NewKey, Outcome};
 use tidegate_testkit::{
     Client, Received, ScriptedProvider, Step, TestGateway, event_stream, json_answer, open_stream,
 };
@@ -366,4 +366,112 @@ async fn a_silent_stream_that_had_said_everything_is_complete() {
     assert!(received.text().ends_with("data: [DONE]\n\n"), "{}", received.text());
     assert!(second.arrived().is_empty());
     assert_eq!(gateway.calls_when(1).await[0].outcome, Outcome::Answered);
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_only_where_a_hard_budget_has_room_for_another_answer() {
+    // The question and 100 tokens cost at most some 80 millionths of a dollar.
+    for (usd, goes_on) in [("0.0001", false), ("0.001", true)] {
+        let first = ScriptedProvider::start([openai_cut(&TOLD)]).await;
+        let second = ScriptedProvider::start([openai(&[WHOLE])]).await;
+        let targets = [("openai", "gpt-4o-mini", &first), ("openai", "gpt-4o-mini-2024-07-18", &second)];
+        let (gateway, client) = gateway("", &targets).await;
+        let limits = json!({"budgets": [{"usd": usd, "per": "month"}]});
+        let key = gateway
+            .key(NewKey { limits: serde_json::from_value(limits).unwrap(), ..NewKey::default() })
+            .await;
+        let client = client.with_header("authorization", &format!("Bearer {}", key.expose()));
+        let received = ask(&client, &json!({"max_tokens": 100})).await;
+        assert_eq!(received.status, 200, "{}", received.text());
+        if goes_on {
+            assert_eq!(text(&received), WHOLE, "{}", received.text());
+        } else {
+            assert_eq!(text(&received), TOLD.concat());
+            assert!(error(&received).contains("a budget has no room"), "{}", received.text());
+            assert!(second.arrived().is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_caller_whose_stream_is_a_json_array_sees_one_array() {
+    let frame = |text: &str, finish: Option<&str>| {
+        let mut candidate = json!({"content": {"role": "model", "parts": [{"text": text}]}, "index": 0});
+        if let Some(finish) = finish {
+            candidate["finishReason"] = finish.into();
+        }
+        let frame = json!({"candidates": [candidate], "modelVersion": "gemini-2.5-flash", "responseId": "r",
+            "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 3, "totalTokenCount": 13}});
+        format!("data: {frame}\n\n")
+    };
+    let mut steps = open_stream(&[&frame("The tide ", None), &frame("rises at seven ", None)]);
+    steps.push(Step::Close);
+    let first = ScriptedProvider::start([steps]).await;
+    let second = ScriptedProvider::start([event_stream(&[
+        &frame(" and ", None),
+        &frame("falls at one.", Some("STOP")),
+    ])])
+    .await;
+    let targets = [("gemini", "gemini-3.8-flash", &first), ("gemini", "gemini-2.5-flash", &second)];
+    let (_gateway, client) = gateway("", &targets).await;
+    let body = json!({"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]});
+    let received = client.post("/v1beta/models/m:streamGenerateContent", &body).await;
+    let elements = received.json();
+    let elements = elements.as_array().expect("one array");
+    let texts = elements.iter().filter_map(|it| it["candidates"][0]["content"]["parts"][0]["text"].as_str());
+    assert_eq!(texts.collect::<String>(), WHOLE, "{}", received.text());
+    assert_eq!(elements.last().unwrap()["candidates"][0]["finishReason"], "STOP");
+    let asked = second.arrived().remove(0).json();
+    assert_eq!(asked["contents"][1]["role"], "model", "{asked}");
+    assert_eq!(asked["contents"][1]["parts"][0]["text"], "The tide rises at seven");
+}
+
+#[tokio::test]
+async fn half_a_call_is_never_given_to_be_continued_and_said_anew_it_is_completed() {
+    let tools =
+        json!([{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]);
+    let call = |arguments: &str| {
+        chunk(&json!({"tool_calls": [{"index": 0, "function": {"arguments": arguments}}]}), None)
+    };
+    let begin = chunk(
+        &json!({"tool_calls": [{"index": 0, "id": "call_first", "type": "function",
+            "function": {"name": "weather", "arguments": ""}}]}),
+        None,
+    );
+    let mut steps = open_stream(&[&begin, &call("{\"city\": \"Kö"), &call("ln\", ")]);
+    steps.push(Step::Close);
+    let first = ScriptedProvider::start([steps]).await;
+    let events = [
+        json!({"type": "message_start", "message": {"id": "msg_2", "type": "message", "role": "assistant",
+            "model": "claude", "content": [], "stop_reason": null, "stop_sequence": null,
+            "usage": {"input_tokens": 100, "output_tokens": 1}}}),
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use",
+            "id": "toolu_second", "name": "weather", "input": {}}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta",
+            "partial_json": "{\"city\":\"Köln\",\"da"}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta",
+            "partial_json": "ys\":3}"}}),
+        json!({"type": "content_block_stop", "index": 0}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "tool_use", "stop_sequence": null},
+            "usage": {"output_tokens": 20}}),
+        json!({"type": "message_stop"}),
+    ];
+    let events: Vec<String> = events.iter().map(anthropic_event).collect();
+    let events: Vec<&str> = events.iter().map(String::as_str).collect();
+    let second = ScriptedProvider::start([event_stream(&events)]).await;
+    let targets = [("openai", "gpt-4o-mini", &first), ("anthropic", "claude-haiku-4-5", &second)];
+    let (_gateway, client) = gateway("", &targets).await;
+    let received = ask(&client, &json!({"tools": tools})).await;
+    let mut arguments = String::new();
+    let mut finish = None;
+    for event in received.events().iter().filter_map(|event| serde_json::from_str::<Value>(event).ok()) {
+        let choice = &event["choices"][0];
+        arguments.push_str(choice["delta"]["tool_calls"][0]["function"]["arguments"].as_str().unwrap_or(""));
+        finish = choice["finish_reason"].as_str().map(str::to_owned).or(finish);
+    }
+    let value: Value = serde_json::from_str(&arguments).expect("whole arguments");
+    assert_eq!(value, json!({"city": "Köln", "days": 3}));
+    assert_eq!(finish.as_deref(), Some("tool_calls"));
+    assert!(received.text().contains("call_first") && !received.text().contains("toolu_second"));
+    assert_eq!(second.arrived().remove(0).json()["messages"].as_array().unwrap().len(), 1);
 }
