@@ -3,9 +3,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use tidegate_catalog::NanoDollars;
+
+use crate::condition::Condition;
 use crate::settings::{
-    Auth, Bodies, KeepBodies, Key, KeySource, Ledger, Model, Origin, Policy, Provider, Redaction, Settings,
-    Store, Strategy, Target, Timeouts, Unreachable,
+    Auth, Auto, Bodies, BudgetPeriod, Design, Experiment, KeepBodies, Key, KeySource, Ledger, Mix, Model,
+    Origin, Policy, Provider, Queue, Recovery, Redaction, Server, Settings, Store, Strategy, Target,
+    Thresholds, Timeouts, Unit, Unreachable,
 };
 
 /// Describes the settings for a person. Shows where keys come from, never a key.
@@ -35,6 +39,15 @@ fn write_page(page: &mut String, settings: &Settings) -> std::fmt::Result {
         size(u64::try_from(server.max_body).unwrap_or(u64::MAX)),
         duration(server.drain)
     )?;
+    if (server.max_calls, server.queue) != (Server::default().max_calls, Queue::default()) {
+        let Queue { length, wait } = server.queue;
+        writeln!(
+            page,
+            "calls      {} at once, {length} wait for up to {}",
+            server.max_calls,
+            duration(wait)
+        )?;
+    }
     if let Some(workers) = server.workers {
         writeln!(page, "workers    {workers}")?;
     }
@@ -48,6 +61,9 @@ fn write_page(page: &mut String, settings: &Settings) -> std::fmt::Result {
     }
     writeln!(page, "deadlines  {}", deadlines(&settings.policy.timeouts))?;
     writeln!(page, "retry      {}", retry(&settings.policy))?;
+    if settings.policy.recovery == Recovery::Continue {
+        writeln!(page, "streams    {}", recovery(settings.policy.recovery))?;
+    }
 
     writeln!(page, "\nproviders")?;
     if settings.providers.is_empty() {
@@ -65,6 +81,15 @@ fn write_page(page: &mut String, settings: &Settings) -> std::fmt::Result {
     }
     for model in settings.models.values() {
         write_model(page, model, &settings.policy)?;
+    }
+    if let Some(auto) = &settings.auto {
+        write_auto(page, auto)?;
+    }
+    if !settings.experiments.is_empty() {
+        writeln!(page, "\nexperiments")?;
+    }
+    for experiment in settings.experiments.values() {
+        write_experiment(page, experiment)?;
     }
     if !settings.prices.is_empty() {
         writeln!(page, "\nprices set here")?;
@@ -150,10 +175,14 @@ fn write_provider(
     if provider.timeouts != general.timeouts {
         writeln!(page, "  {:width$}  {}", "", deadlines(&provider.timeouts))?;
     }
+    if let Some(check) = provider.health_check {
+        writeln!(page, "  {:width$}  asked every {} whether it is there", "", duration(check.every))?;
+    }
     Ok(())
 }
 
 fn write_model(page: &mut String, model: &Model, general: &Policy) -> std::fmt::Result {
+    let mix;
     let strategy = match model.strategy {
         Strategy::Order => "in order",
         Strategy::Weighted => "by weight",
@@ -162,7 +191,10 @@ fn write_model(page: &mut String, model: &Model, general: &Policy) -> std::fmt::
         Strategy::Cost => "the cheapest first",
         Strategy::LeastBusy => "the least busy first",
         Strategy::Sticky => "the same one for a conversation",
-        Strategy::Score(_) => "by a mix of price and speed",
+        Strategy::Score(weights) => {
+            mix = mixed(weights);
+            &mix
+        }
     };
     let fallback = if model.fallback.is_empty() {
         String::new()
@@ -170,12 +202,26 @@ fn write_model(page: &mut String, model: &Model, general: &Policy) -> std::fmt::
         format!(", else {}", model.fallback.join(", "))
     };
     writeln!(page, "  {}: {strategy}{fallback}", model.name)?;
+    if let Some(when) = &model.when {
+        writeln!(page, "    when {}", line(when))?;
+    }
+    if let Some(hedge) = model.hedge {
+        let late = hedge.after.map_or("than usual".to_owned(), |after| format!("than {}", duration(after)));
+        writeln!(
+            page,
+            "    another one is asked when the first is later {late}, for at most {} of the calls",
+            hedge.share
+        )?;
+    }
     let policy = &model.policy;
     if policy.timeouts != general.timeouts {
         writeln!(page, "    {}", deadlines(&policy.timeouts))?;
     }
     if policy.retry != general.retry {
         writeln!(page, "    {}", retry(policy))?;
+    }
+    if policy.recovery != general.recovery {
+        writeln!(page, "    {}", recovery(policy.recovery))?;
     }
     for target in &model.targets {
         write_target(page, target, model)?;
@@ -189,12 +235,110 @@ fn write_target(page: &mut String, target: &Target, model: &Model) -> std::fmt::
     } else {
         String::new()
     };
-    let when = target.when.as_ref().map(|when| format!("  when {when}")).unwrap_or_default();
+    let when = target.when.as_ref().map(|when| format!("  when {}", line(when))).unwrap_or_default();
     writeln!(page, "    {}/{}{weight}{when}", target.provider, target.model)?;
     if target.timeouts != model.policy.timeouts {
         writeln!(page, "      {}", deadlines(&target.timeouts))?;
     }
     Ok(())
+}
+
+fn mixed(mix: Mix) -> String {
+    let Mix { price, latency, throughput, reliability } = mix;
+    let parts =
+        [("price", price), ("latency", latency), ("throughput", throughput), ("reliability", reliability)];
+    let parts = parts.into_iter().filter(|(_, weight)| *weight > 0.0);
+    let parts: Vec<String> = parts.map(|(name, weight)| format!("{name} {weight}")).collect();
+    format!("by a mix of {}", parts.join(", "))
+}
+
+/// A condition that was written over several lines, on one.
+fn line(condition: &Condition) -> String {
+    condition.text().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn recovery(recovery: Recovery) -> &'static str {
+    match recovery {
+        Recovery::Error => "a stream that breaks ends with an error event",
+        Recovery::Continue => "a stream that breaks goes on at another target",
+    }
+}
+
+fn write_auto(page: &mut String, auto: &Auto) -> std::fmt::Result {
+    let Thresholds { medium, large } = auto.thresholds;
+    write!(page, "  auto: {}", auto.small)?;
+    if let Some(model) = &auto.medium {
+        write!(page, ", from difficulty {medium} on {model}")?;
+    }
+    writeln!(page, ", from difficulty {large} on {}", auto.large)
+}
+
+fn write_experiment(page: &mut String, experiment: &Experiment) -> std::fmt::Result {
+    let Experiment { name, model, design } = experiment;
+    let label = |target: &Target| format!("{}/{}", target.provider, target.model);
+    match design {
+        Design::Arms(test) => {
+            let total: u64 = test.arms.values().map(|arm| u64::from(arm.weight)).sum();
+            writeln!(
+                page,
+                "  {name}: the calls of {model} in {} arms, by {}",
+                test.arms.len(),
+                unit(test.by)
+            )?;
+            for (name, arm) in &test.arms {
+                let goes_to = arm.target.as_ref().map_or_else(|| "as it is".to_owned(), label);
+                writeln!(page, "    {name}: {goes_to}, {} of {total}", arm.weight)?;
+            }
+        }
+        Design::Shadow(shadow) => {
+            let budget = shadow.budget.map_or_else(String::new, |budget| {
+                let amount = NanoDollars(i64::try_from(budget.nano_dollars).unwrap_or(i64::MAX));
+                format!(", for at most {amount} US dollars {}", period(budget.per))
+            });
+            let to = label(&shadow.target);
+            writeln!(page, "  {name}: {} of the calls of {model} also go to {to}{budget}", shadow.share)?;
+        }
+        Design::Canary(canary) => {
+            let steps: Vec<String> = canary.steps.iter().map(ToString::to_string).collect();
+            writeln!(
+                page,
+                "  {name}: the calls of {model} move to {} in steps of {}, each after {} calls and {}",
+                label(&canary.target),
+                steps.join(", "),
+                canary.calls,
+                duration(canary.after)
+            )?;
+        }
+    }
+    let guard = match design {
+        Design::Arms(test) => test.guard,
+        Design::Canary(canary) => canary.guard,
+        Design::Shadow(_) => return Ok(()),
+    };
+    let Some(guard) = guard else { return writeln!(page, "    nothing is stopped by itself") };
+    let errors = guard.errors.map(|share| format!("fails {share} more often"));
+    let cost = guard.cost.map(|share| format!("costs {share} more"));
+    let bounds: Vec<String> = [errors, cost].into_iter().flatten().collect();
+    writeln!(page, "    stopped when it {}", bounds.join(" or "))
+}
+
+fn unit(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Session => "session",
+        Unit::User => "user",
+        Unit::Key => "key",
+        Unit::Call => "call",
+    }
+}
+
+fn period(per: BudgetPeriod) -> &'static str {
+    match per {
+        BudgetPeriod::Hour => "an hour",
+        BudgetPeriod::Day => "a day",
+        BudgetPeriod::Week => "a week",
+        BudgetPeriod::Month => "a month",
+        BudgetPeriod::Lifetime => "in all",
+    }
 }
 
 fn weighted_key(key: &Key) -> String {

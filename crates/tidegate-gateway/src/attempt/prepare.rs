@@ -66,7 +66,7 @@ impl<'a> Translation<'a> {
                 }
                 .map(|mut conversation| {
                     // They have been heeded, and would be reported as lost.
-                    if self.wishes_in_body() {
+                    if self.wishes_in_body().is_some() {
                         for member in STEERING_MEMBERS {
                             conversation.rest.shift_remove(member);
                         }
@@ -111,13 +111,9 @@ impl<'a> Translation<'a> {
             Some(begun) => begun,
             None => self.conversation()?,
         });
-        if self.wishes_in_body()
-            && planned.dialect() == call.dialect
-            && self.wishes_dropped_for(planned).is_none()
-        {
-            let written =
-                STEERING_MEMBERS.into_iter().filter_map(|name| Some((name, call.document.get(name)?)));
-            for (name, value) in written {
+        if let Some(wishes) = self.wishes_in_body().filter(|_| planned.dialect() == call.dialect) {
+            let kept = STEERING_MEMBERS.into_iter().filter(|name| wishes.keeps(name, &planned.provider.kind));
+            for (name, value) in kept.filter_map(|name| Some((name, call.document.get(name)?))) {
                 let value = value.deserialize().unwrap_or_default();
                 conversation.to_mut().rest.insert(name.to_owned(), value);
             }
@@ -136,9 +132,9 @@ impl<'a> Translation<'a> {
         Ok((vec![rendered.body], note_unheeded(rendered.losses)))
     }
 
-    /// Whether the caller's wishes stand among the members of the body.
-    fn wishes_in_body(&self) -> bool {
-        self.call.steering.as_ref().is_some_and(|wishes| wishes.in_body)
+    /// The caller's wishes, where they stand among the members of the body.
+    fn wishes_in_body(&self) -> Option<&'a Steering> {
+        self.call.steering.as_deref().filter(|wishes| wishes.in_body)
     }
 
     /// The caller's wishes about who is asked, for a target that does not get them: they have been heeded here.
@@ -160,13 +156,19 @@ impl<'a> Translation<'a> {
         {
             splice = splice.set_nested("stream_options", "include_usage", JsonText::boolean(true));
         }
-        if self.wishes_in_body() && self.wishes_dropped_for(planned).is_some() {
-            for member in STEERING_MEMBERS {
-                splice = splice.remove(member);
-            }
+        for member in self.wishes_in_body().into_iter().flat_map(|wishes| unwanted_members(wishes, planned)) {
+            splice = splice.remove(member);
         }
         splice.finish().into_segments().collect()
     }
+}
+
+/// The members that a target does not get: what they wish has been heeded.
+fn unwanted_members<'p>(
+    wishes: &'p Steering,
+    planned: &'p Planned,
+) -> impl Iterator<Item = &'static str> + 'p {
+    STEERING_MEMBERS.into_iter().filter(|member| !wishes.keeps(member, &planned.provider.kind))
 }
 
 /// Dropping the field would lose all of the conversation that the request leaves out; the caller's SDK knows this code

@@ -33,6 +33,8 @@ const UNDERSTANDS: &str = "openrouter";
 pub(crate) struct Steering {
     /// Models to ask after the first one, in this order.
     pub(crate) models: Vec<String>,
+    /// Whether one of them is known here, so that they are not meant for somebody else.
+    knows_models: bool,
     /// Providers to ask first, in this order.
     pub(crate) order: Vec<Name>,
     /// The only providers to ask; all where empty.
@@ -89,6 +91,10 @@ impl Steering {
         for name in self.order.iter_mut().chain(&mut self.only).chain(&mut self.ignore) {
             name.configured = names::configured(snapshot, &name.written);
         }
+        self.knows_models = self.models.iter().any(|name| {
+            let (bare, _) = without_suffix(snapshot, name);
+            bare == tidegate_config::AUTO || super::names::resolve(snapshot, bare).is_ok()
+        });
     }
 
     /// Whether a provider gets the wishes as they stand in the body: it understands them, and the caller did not mean
@@ -96,5 +102,10 @@ impl Steering {
     pub(crate) fn passes_to(&self, kind: &str) -> bool {
         let named = || self.order.iter().chain(&self.only).chain(&self.ignore);
         kind == UNDERSTANDS && named().all(|name| name.configured.is_empty())
+    }
+
+    /// Whether a provider gets this member of the body.
+    pub(crate) fn keeps(&self, member: &str, kind: &str) -> bool {
+        self.passes_to(kind) && (member != "models" || !self.knows_models)
     }
 }
