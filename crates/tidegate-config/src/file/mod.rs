@@ -220,7 +220,7 @@ pub(crate) enum TargetEntry {
 pub(crate) struct TargetSection {
     /// `provider/upstream-model`.
     pub(crate) model: Located<String>,
-    /// Its share of the calls under the strategy `weighted`.
+    /// How much it can take compared with the others, under every strategy that spreads calls. 0: only when the others cannot be asked.
     #[schemars(extend("default" = 1))]
     pub(crate) weight: Option<Located<u32>>,
     /// A condition on the call, in CEL, such as `call.input_tokens < 8000`. A call for which it does not hold does not go to this target.

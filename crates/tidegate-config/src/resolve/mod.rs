@@ -46,6 +46,9 @@ pub(crate) struct Resolver<'a> {
     pub(crate) mistakes: &'a mut Vec<Mistake>,
 }
 
+/// More than this says nothing that smaller weights could not.
+const HEAVIEST: u32 = 10_000;
+
 impl Resolver<'_> {
     /// Settles everything. The result is worth something only if no mistake was added.
     pub(crate) fn resolve(mut self, file: &File, origin: Origin) -> Settings {
@@ -89,13 +92,24 @@ impl Resolver<'_> {
 
     /// A weight, 1 when left out.
     fn weight(&mut self, weight: Option<&Located<u32>>) -> u32 {
-        /// More than this says nothing that smaller weights could not.
-        const HEAVIEST: u32 = 10_000;
+        if weight.is_some_and(|weight| weight.value == 0) {
+            let mistake = Mistake::new(format!("a weight is between 1 and {HEAVIEST}, not 0"));
+            self.mistakes.extend(weight.map(|weight| {
+                mistake.help("leave the entry out if it shall get no calls").at(weight.place.clone())
+            }));
+            return 1;
+        }
+        self.weight_or_none(weight)
+    }
 
+    /// A weight, 1 when left out. 0 makes a stand-by.
+    fn weight_or_none(&mut self, weight: Option<&Located<u32>>) -> u32 {
         let Some(weight) = weight else { return 1 };
-        if !(1..=HEAVIEST).contains(&weight.value) {
-            let mistake = Mistake::new(format!("a weight is between 1 and {HEAVIEST}, not {}", weight.value));
-            self.report(mistake.help("leave the entry out if it shall get no calls"), weight);
+        if !(0..=HEAVIEST).contains(&weight.value) {
+            self.report(
+                Mistake::new(format!("a weight is at most {HEAVIEST}, not {}", weight.value)),
+                weight,
+            );
         }
         weight.value
     }

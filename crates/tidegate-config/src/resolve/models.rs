@@ -94,7 +94,7 @@ impl Resolver<'_> {
         policy: &Policy,
         providers: &Providers,
     ) -> Option<Target> {
-        let weight = self.weight(settings.and_then(|settings| settings.weight.as_ref()));
+        let weight = self.weight_or_none(settings.and_then(|settings| settings.weight.as_ref()));
         let retry = self.retry(policy.retry, settings.and_then(|settings| settings.retry.as_ref()));
         let when = self.condition(settings.and_then(|settings| settings.when.as_ref()), true);
         let (provider, upstream) = self.provider_and_model(written, providers)?;

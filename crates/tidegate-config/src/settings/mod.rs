@@ -178,7 +178,7 @@ pub struct Target {
     pub provider: String,
     /// The provider's own name of the model.
     pub model: String,
-    /// Its share under the strategy `weighted`.
+    /// Its share under strategies that spread calls; 0 for a stand-by.
     pub weight: u32,
     /// A call for which this does not hold does not go to this target.
     pub when: Option<Condition>,

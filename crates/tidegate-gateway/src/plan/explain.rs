@@ -144,6 +144,7 @@ pub fn explain_offline(
     if let Some(steering) = &mut call.steering {
         steering.settle(&snapshot);
     }
+    call.budget_used = Some(0.0);
     Ok(explained(&snapshot, &call, clock, None))
 }
 

@@ -1,15 +1,14 @@
 //! What would run, on one screen: the answer of `tidegate check` to a file without mistakes.
 
+mod experiments;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use tidegate_catalog::NanoDollars;
-
 use crate::condition::Condition;
 use crate::settings::{
-    Auth, Auto, Bodies, BudgetPeriod, Design, Experiment, KeepBodies, Key, KeySource, Ledger, Mix, Model,
-    Origin, Policy, Provider, Queue, Recovery, Redaction, Server, Settings, Store, Strategy, Target,
-    Thresholds, Timeouts, Unit, Unreachable,
+    Auth, Auto, Bodies, KeepBodies, Key, KeySource, Ledger, Mix, Model, Origin, Policy, Provider, Queue,
+    Recovery, Redaction, Server, Settings, Store, Strategy, Target, Thresholds, Timeouts, Unreachable,
 };
 
 /// Describes the settings for a person. Shows where keys come from, never a key.
@@ -89,7 +88,7 @@ fn write_page(page: &mut String, settings: &Settings) -> std::fmt::Result {
         writeln!(page, "\nexperiments")?;
     }
     for experiment in settings.experiments.values() {
-        write_experiment(page, experiment)?;
+        experiments::write(page, experiment)?;
     }
     if !settings.prices.is_empty() {
         writeln!(page, "\nprices set here")?;
@@ -230,10 +229,10 @@ fn write_model(page: &mut String, model: &Model, general: &Policy) -> std::fmt::
 }
 
 fn write_target(page: &mut String, target: &Target, model: &Model) -> std::fmt::Result {
-    let weight = if model.strategy == Strategy::Weighted {
-        format!("  weight {}", target.weight)
-    } else {
-        String::new()
+    let weight = match target.weight {
+        0 => "  stand-by".to_owned(),
+        1 if model.strategy != Strategy::Weighted => String::new(),
+        weight => format!("  weight {weight}"),
     };
     let when = target.when.as_ref().map(|when| format!("  when {}", line(when))).unwrap_or_default();
     writeln!(page, "    {}/{}{weight}{when}", target.provider, target.model)?;
@@ -271,74 +270,6 @@ fn write_auto(page: &mut String, auto: &Auto) -> std::fmt::Result {
         write!(page, ", from difficulty {medium} on {model}")?;
     }
     writeln!(page, ", from difficulty {large} on {}", auto.large)
-}
-
-fn write_experiment(page: &mut String, experiment: &Experiment) -> std::fmt::Result {
-    let Experiment { name, model, design } = experiment;
-    let label = |target: &Target| format!("{}/{}", target.provider, target.model);
-    match design {
-        Design::Arms(test) => {
-            let total: u64 = test.arms.values().map(|arm| u64::from(arm.weight)).sum();
-            writeln!(
-                page,
-                "  {name}: the calls of {model} in {} arms, by {}",
-                test.arms.len(),
-                unit(test.by)
-            )?;
-            for (name, arm) in &test.arms {
-                let goes_to = arm.target.as_ref().map_or_else(|| "as it is".to_owned(), label);
-                writeln!(page, "    {name}: {goes_to}, {} of {total}", arm.weight)?;
-            }
-        }
-        Design::Shadow(shadow) => {
-            let budget = shadow.budget.map_or_else(String::new, |budget| {
-                let amount = NanoDollars(i64::try_from(budget.nano_dollars).unwrap_or(i64::MAX));
-                format!(", for at most {amount} US dollars {}", period(budget.per))
-            });
-            let to = label(&shadow.target);
-            writeln!(page, "  {name}: {} of the calls of {model} also go to {to}{budget}", shadow.share)?;
-        }
-        Design::Canary(canary) => {
-            let steps: Vec<String> = canary.steps.iter().map(ToString::to_string).collect();
-            writeln!(
-                page,
-                "  {name}: the calls of {model} move to {} in steps of {}, each after {} calls and {}",
-                label(&canary.target),
-                steps.join(", "),
-                canary.calls,
-                duration(canary.after)
-            )?;
-        }
-    }
-    let guard = match design {
-        Design::Arms(test) => test.guard,
-        Design::Canary(canary) => canary.guard,
-        Design::Shadow(_) => return Ok(()),
-    };
-    let Some(guard) = guard else { return writeln!(page, "    nothing is stopped by itself") };
-    let errors = guard.errors.map(|share| format!("fails {share} more often"));
-    let cost = guard.cost.map(|share| format!("costs {share} more"));
-    let bounds: Vec<String> = [errors, cost].into_iter().flatten().collect();
-    writeln!(page, "    stopped when it {}", bounds.join(" or "))
-}
-
-fn unit(unit: Unit) -> &'static str {
-    match unit {
-        Unit::Session => "session",
-        Unit::User => "user",
-        Unit::Key => "key",
-        Unit::Call => "call",
-    }
-}
-
-fn period(per: BudgetPeriod) -> &'static str {
-    match per {
-        BudgetPeriod::Hour => "an hour",
-        BudgetPeriod::Day => "a day",
-        BudgetPeriod::Week => "a week",
-        BudgetPeriod::Month => "a month",
-        BudgetPeriod::Lifetime => "in all",
-    }
 }
 
 fn weighted_key(key: &Key) -> String {
