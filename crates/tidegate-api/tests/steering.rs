@@ -138,6 +138,36 @@ async fn conditions_choose_among_targets_and_a_broken_one_does_not_hold() {
 }
 
 #[tokio::test]
+async fn a_condition_sees_how_far_the_callers_budget_is_used() {
+    let row = Row::start(
+        "models:
+  careful:
+    when: budget.used < 0.5
+    targets: [openai/dear]
+    fallback: [openai/cheap]
+prices:
+  openai/dear: { input: 100000, output: 0 }
+  openai/cheap: { input: 0, output: 0 }
+",
+    )
+    .await;
+    let limits = json!({"budgets": [{"usd": "1", "per": "day", "kind": "soft"}]});
+    let new = NewKey { limits: serde_json::from_value(limits).unwrap(), ..NewKey::default() };
+    let key = row.gateway.key(new).await;
+    let client = row.client().with_header("authorization", &format!("Bearer {}", key.expose()));
+    let body = chat(&json!({"model": "careful"}));
+    // Five tokens of input cost half a dollar.
+    for target in ["openai/dear", "openai/cheap", "openai/cheap"] {
+        let received = client.post("/v1/chat/completions", &body).await;
+        assert_eq!(received.header("x-tidegate-target"), target, "{}", received.text());
+    }
+    let free = row.gateway.key(NewKey::default()).await;
+    let client = row.client().with_header("authorization", &format!("Bearer {}", free.expose()));
+    let received = client.post("/v1/chat/completions", &body).await;
+    assert_eq!(received.header("x-tidegate-target"), "openai/dear");
+}
+
+#[tokio::test]
 async fn further_models_are_asked_when_the_first_one_cannot() {
     let row = Row::start(FAST).await;
     let body = json!({"model": "out/gpt-5", "models": ["out/gpt-4", "openai/gpt-5"], "x": [1.50]});
