@@ -177,6 +177,15 @@ async fn further_models_are_asked_when_the_first_one_cannot() {
     // Who names several need not name one besides.
     let several = json!({"model": null, "models": ["openai/gpt-5-mini", "fast"]});
     assert_eq!(row.target(several).await, "openai/gpt-5-mini");
+    for (name, target) in
+        [("gpt-5-nano", "openai/gpt-5-nano"), ("claude-haiku-4-5", "anthropic/claude-haiku-4-5")]
+    {
+        let mut body = chat(&json!({"models": [name]}));
+        body.as_object_mut().unwrap().remove("model");
+        let received = row.client().post("/v1/chat/completions", &body).await;
+        assert_eq!(received.header("x-tidegate-target"), target, "{}", received.text());
+    }
+    assert_eq!(row.openai.arrived().last().unwrap().json()["model"], "gpt-5-nano");
     let unknown = json!({"model": "openai/gpt-5", "models": ["nobody-knows"]});
     assert!(row.target(unknown).await.starts_with("404"));
     // In other dialects the same is said by header.

@@ -156,9 +156,16 @@ impl Call {
         }
     }
 
-    /// What the dialect has in the path instead of the body.
+    /// What stands elsewhere than in the body: in the path, in Gemini's dialect; the model among further ones, where the body names
+    /// none besides.
     pub fn path_facts(&self) -> Option<PathFacts<'_>> {
-        (self.dialect == Dialect::Gemini).then_some(PathFacts { model: &self.model, stream: self.stream })
+        let is_elsewhere = self.dialect == Dialect::Gemini || !self.names_model();
+        is_elsewhere.then_some(PathFacts { model: &self.model, stream: self.stream })
+    }
+
+    /// Whether the body itself names the model.
+    pub(crate) fn names_model(&self) -> bool {
+        self.document.get("model").is_some_and(|model| !model.is_null())
     }
 
     /// The body.

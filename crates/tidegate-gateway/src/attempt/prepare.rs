@@ -146,7 +146,7 @@ impl<'a> Translation<'a> {
     fn spliced(&self, planned: &Planned) -> Vec<Bytes> {
         let call = self.call;
         let mut splice = Splice::new(&call.document);
-        if call.dialect != Dialect::Gemini && *planned.target.model != *call.model {
+        if call.dialect != Dialect::Gemini && (*planned.target.model != *call.model || !call.names_model()) {
             splice = splice.set("model", JsonText::string(&planned.target.model));
         }
         if call.dialect == Dialect::OpenAiChat
