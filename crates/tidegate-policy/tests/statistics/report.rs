@@ -90,10 +90,38 @@ fn nothing_is_found_where_nothing_is_and_what_is_there_is_found() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     let kept = fs::read_to_string(PAGE).unwrap_or_default();
-    assert_eq!(
-        page, kept,
-        "the rates have changed: run again with UPDATE_STATISTICS=1 and look at the difference"
+    assert!(
+        tells_the_same(&page, &kept),
+        "the rates have changed: run again with UPDATE_STATISTICS=1 and look at the difference\n{page}"
     );
+}
+
+/// Whether two pages differ by no more than a few runs of a row. Logarithms that differ in their last bit, as on another
+/// processor, let one run in many end otherwise.
+fn tells_the_same(page: &str, kept: &str) -> bool {
+    /// Of a hundred runs, or of the calls until something is found.
+    const NEAR: f64 = 0.5;
+    const NEAR_SHARE: f64 = 0.03;
+    let number = |word: &str| word.parse::<f64>().ok();
+    let mut kept = kept.split(' ');
+    let same = page.split(' ').all(|word| {
+        let Some(other) = kept.next() else { return false };
+        word == other
+            || number(word).zip(number(other)).is_some_and(|(one, other)| {
+                (one - other).abs() <= NEAR.max(NEAR_SHARE * one.abs().max(other.abs()))
+            })
+    });
+    same && kept.next().is_none()
+}
+
+#[test]
+fn a_page_that_tells_something_else_is_noticed() {
+    let page = "| errors 1 % | 4000 | 0.35 % | < 5 % | 263 |\n";
+    assert!(tells_the_same(page, page));
+    assert!(tells_the_same(page, &page.replace("0.35", "0.40").replace("263", "265")));
+    for (from, to) in [("0.35", "1.35"), ("263", "300"), ("errors", "costs"), (" |\n", "\n"), ("\n", "\n more")] {
+        assert!(!tells_the_same(page, &page.replace(from, to)), "{to}");
+    }
 }
 
 /// Runs all rows on all cores; for each, when something was found, soonest first.
