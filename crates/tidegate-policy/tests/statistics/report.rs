@@ -119,7 +119,9 @@ fn a_page_that_tells_something_else_is_noticed() {
     let page = "| errors 1 % | 4000 | 0.35 % | < 5 % | 263 |\n";
     assert!(tells_the_same(page, page));
     assert!(tells_the_same(page, &page.replace("0.35", "0.40").replace("263", "265")));
-    for (from, to) in [("0.35", "1.35"), ("263", "300"), ("errors", "costs"), (" |\n", "\n"), ("\n", "\n more")] {
+    for (from, to) in
+        [("0.35", "1.35"), ("263", "300"), ("errors", "costs"), (" |\n", "\n"), ("\n", "\n more")]
+    {
         assert!(!tells_the_same(page, &page.replace(from, to)), "{to}");
     }
 }
