@@ -319,6 +319,9 @@ async fn an_explanation_says_what_then_happens_and_why_the_others_are_not_asked(
     let narrow = NewKey { permissions: only, ..NewKey::default() };
     let (id, secret) = gateway.key_with_id(narrow).await;
     let (wide_id, wide) = gateway.key_with_id(NewKey::default()).await;
+    let budget: tidegate_policy::Limits =
+        serde_json::from_value(json!({"budgets": [{"usd": 5, "per": "day"}]})).unwrap();
+    let (poor_id, poor) = gateway.key_with_id(NewKey { limits: budget, ..NewKey::default() }).await;
     for (key, secret, body, order, passed_over, refusal) in [
         (
             &wide_id,
@@ -352,6 +355,14 @@ async fn an_explanation_says_what_then_happens_and_why_the_others_are_not_asked(
             vec![("openai/gpt-3.5-turbo", "permission"), ("openai/gpt-4o", "permission")],
             Some(403),
         ),
+        (
+            &poor_id,
+            &poor,
+            long("unknown", 200),
+            vec!["openai/gpt-3.5-turbo"],
+            vec![("else/anything", "price")],
+            None,
+        ),
         (&wide_id, &wide, long("nobody", 200), vec![], vec![], Some(404)),
     ] {
         let question = json!({"key_id": key.to_string(), "body": body});
@@ -377,7 +388,7 @@ async fn an_explanation_says_what_then_happens_and_why_the_others_are_not_asked(
             }
         }
     }
-    assert_eq!(provider.arrived().len(), 2, "explaining asks nobody");
+    assert_eq!(provider.arrived().len(), 3, "explaining asks nobody");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@
 mod estimate;
 mod headers;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -258,33 +259,75 @@ fn keep_affordable(
     estimate: &Estimate<'_>,
     most: Option<NanoDollars>,
 ) -> Result<(), GatewayError> {
-    let mut unpriced = None;
-    let mut cheapest: Option<NanoDollars> = None;
-    plan.targets.retain(|planned| match estimate.ceiling(planned) {
-        None => {
-            unpriced.get_or_insert_with(|| Arc::clone(&planned.target.label));
+    let mut too_dear_ones: SmallVec<[TooDear; 2]> = SmallVec::new();
+    plan.targets.retain(|planned| match too_dear(estimate, planned, most) {
+        None => true,
+        Some(dear) => {
+            too_dear_ones.push(dear);
             false
-        }
-        Some(ceiling) => {
-            cheapest = Some(cheapest.map_or(ceiling, |cheapest| cheapest.min(ceiling)));
-            most.is_none_or(|most| ceiling <= most)
         }
     });
     if !plan.targets.is_empty() {
         return Ok(());
     }
-    let message = match (cheapest, most, unpriced) {
-        (Some(cheapest), Some(most), _) => format!(
-            "This call may cost {cheapest} US dollars, and one call may cost {most} at most. Send less, or set a lower \
-             limit for the answer's tokens."
-        ),
-        (_, _, Some(label)) => format!(
-            "The price of `{label}` is not known, and calls under a budget go only where it is. Set it under `prices` in \
-             the configuration; 0 is a price too."
-        ),
-        _ => "No target is left for this call.".to_owned(),
-    };
+    // The cheapest of those that are too dear says more than one without a price.
+    let least = too_dear_ones.into_iter().min();
+    let message =
+        least.map_or_else(|| "No target is left for this call.".to_owned(), |dear| dear.to_string());
     Err(refuse_permission(gateway, &call.principal, RefusalReason::Price, &call.model, message))
+}
+
+/// Why a target is not asked for its price.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TooDear {
+    /// The call may cost more than one call may.
+    OverLimit {
+        /// What it may cost there at most.
+        ceiling: NanoDollars,
+        /// What one call may cost at most.
+        most: NanoDollars,
+    },
+    /// Nobody knows what it costs.
+    Unpriced(Arc<str>),
+}
+
+impl fmt::Display for TooDear {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OverLimit { ceiling, most } => write!(
+                formatter,
+                "This call may cost {ceiling} US dollars, and one call may cost {most} at most. Send less, or set a \
+                 lower limit for the answer's tokens."
+            ),
+            Self::Unpriced(label) => write!(
+                formatter,
+                "The price of `{label}` is not known, and calls under a budget go only where it is. Set it under \
+                 `prices` in the configuration; 0 is a price too."
+            ),
+        }
+    }
+}
+
+fn too_dear(estimate: &Estimate<'_>, planned: &Planned, most: Option<NanoDollars>) -> Option<TooDear> {
+    match estimate.ceiling(planned) {
+        None => Some(TooDear::Unpriced(Arc::clone(&planned.target.label))),
+        Some(ceiling) => most.filter(|most| ceiling > *most).map(|most| TooDear::OverLimit { ceiling, most }),
+    }
+}
+
+/// Which targets of a plan would be left out for their price, as far as the size of the request tells: for explanations.
+pub(crate) fn too_dear_of_plan(gateway: &Gateway, call: &Call, plan: &Plan) -> Vec<(Arc<str>, TooDear)> {
+    let most = most_per_call(call);
+    let has_budget = || levels_of(gateway, call).iter().any(|level| has_hard_budget(&level.limits));
+    if most.is_none() && !has_budget() {
+        return Vec::new();
+    }
+    let estimate = Estimate::of_size(call);
+    let dear = plan
+        .targets
+        .iter()
+        .filter_map(|planned| Some((Arc::clone(&planned.target.label), too_dear(&estimate, planned, most)?)));
+    dear.collect()
 }
 
 fn to_refusal(gateway: &Gateway, call: &Call, refused: Refused) -> Box<Refusal> {

@@ -17,11 +17,13 @@ use super::passed_over::nobody_left;
 use super::requirements::Needs;
 use super::trace::{Considered, Trace};
 use crate::accept::{Arrival, Call, accept};
-use crate::admit::{Hindrance, hindrance, model_hindrance};
+use crate::admit::{Hindrance, RefusalReason, hindrance, model_hindrance};
 use crate::attempt::{Translation, readiness};
 use crate::clock::Clock;
 use crate::error::GatewayError;
+use crate::experiments::choose;
 use crate::gateway::Gateway;
+use crate::hold::{TooDear, too_dear_of_plan};
 use crate::provider::ProviderError;
 use crate::report::{TargetReport, TargetState, models_with, of_target, timestamp};
 use crate::snapshot::Snapshot;
@@ -40,6 +42,8 @@ pub struct Explanation {
     pub stream: bool,
     /// What `auto` chose, and why, where the request asks for it.
     pub route: Option<String>,
+    /// The experiment that it takes part in, with the arm, where there is one.
+    pub experiment: Option<String>,
     /// What it needs of a target.
     pub needs: ExplainedNeeds,
     /// Who would be asked, the first one first. The next is asked when the one before fails.
@@ -95,7 +99,7 @@ pub struct ExplainedPassedOver {
     pub target: String,
     /// The model behind which it stands.
     pub model: String,
-    /// The kind of reason: permission, condition, steering, requirement or strict.
+    /// The kind of reason: permission, condition, steering, requirement, price or strict.
     pub reason: String,
     /// The reason itself, about the target: `sees no images`.
     pub says: String,
@@ -127,9 +131,17 @@ pub enum ExplainError {
 pub async fn explain(gateway: &Gateway, arrival: Arrival) -> Result<Explanation, GatewayError> {
     let mut call = accept(CallId::now(), arrival)?;
     let snapshot = gateway.snapshot();
+    let mut experiment = None;
+    if let Some(chosen) = choose(gateway, &snapshot, &call) {
+        experiment = chosen.header();
+        call.arm = chosen.target;
+    }
     gather(gateway, &snapshot, &mut call).await;
     let refused = hindrance(gateway.directory(), &call);
-    Ok(explained(&snapshot, &call, gateway.clock, refused))
+    let mut explanation =
+        explained(&snapshot, &call, gateway.clock, refused, |plan| too_dear_of_plan(gateway, &call, plan));
+    explanation.experiment = experiment.and_then(|value| value.to_str().ok().map(str::to_owned));
+    Ok(explanation)
 }
 
 /// Explains a request under a configuration that does not run: nothing is measured, and nobody in particular is calling.
@@ -145,10 +157,16 @@ pub fn explain_offline(
         steering.settle(&snapshot);
     }
     call.budget_used = Some(0.0);
-    Ok(explained(&snapshot, &call, clock, None))
+    Ok(explained(&snapshot, &call, clock, None, |_plan| Vec::new()))
 }
 
-fn explained(snapshot: &Snapshot, call: &Call, clock: Clock, refused: Option<Hindrance>) -> Explanation {
+fn explained(
+    snapshot: &Snapshot,
+    call: &Call,
+    clock: Clock,
+    refused: Option<Hindrance>,
+    too_dear: impl Fn(&Plan) -> Vec<(Arc<str>, TooDear)>,
+) -> Explanation {
     let now = clock.now();
     let mut trace = Trace::default();
     let planned = plan_with(snapshot, call, now, Some(&mut trace));
@@ -167,12 +185,20 @@ fn explained(snapshot: &Snapshot, call: &Call, clock: Clock, refused: Option<Hin
             says: passed.why.words_for_operators(),
         }));
         let translation = Translation::new(call);
+        let mut too_dear = too_dear(plan);
         for planned in as_asked(plan, now, clock.moment(plan.deadline)) {
             let considered = trace.of(planned);
             let mut target = target(&translation, planned, considered, now);
             target.because.extend(considered.and_then(|it| trace.cold(it)));
             target.now.models = models_with(snapshot, &planned.target);
-            if plan.strict && !target.drops.is_empty() {
+            if let Some((_, dear)) = too_dear.iter().find(|(label, _)| **label == *target.target) {
+                passed_over.push(ExplainedPassedOver {
+                    reason: "price".to_owned(),
+                    says: dear.to_string(),
+                    target: target.target,
+                    model: target.model,
+                });
+            } else if plan.strict && !target.drops.is_empty() {
                 passed_over.push(ExplainedPassedOver {
                     reason: "strict".to_owned(),
                     says: format!("cannot express {}", target.drops.join(", ")),
@@ -186,6 +212,11 @@ fn explained(snapshot: &Snapshot, call: &Call, clock: Clock, refused: Option<Hin
         if plan.targets.is_empty() {
             let none = || nobody_left(plan, call).unwrap_or_else(|| model_hindrance(call).to_error());
             refusal = refusal.or_else(|| Some(none()));
+        } else if order.is_empty() && too_dear.len() == plan.targets.len() {
+            too_dear.sort_by(|(_, left), (_, right)| left.cmp(right));
+            let words = too_dear.first().map(|(_, dear)| dear.to_string()).unwrap_or_default();
+            let hindrance = Hindrance { reason: RefusalReason::Price, message: words };
+            refusal = refusal.or_else(|| Some(hindrance.to_error()));
         } else if order.is_empty() {
             let lost = passed_over.iter().find(|passed| passed.reason == "strict");
             let fields = lost.and_then(|lost| lost.says.strip_prefix("cannot express ")).unwrap_or_default();
@@ -197,6 +228,7 @@ fn explained(snapshot: &Snapshot, call: &Call, clock: Clock, refused: Option<Hin
         dialect: call.dialect.as_str().to_owned(),
         operation: call.operation.as_str().to_owned(),
         stream: call.stream,
+        experiment: None,
         route: plan.as_ref().and_then(|plan| plan.route.as_ref()).map(ToString::to_string),
         needs: needs(call),
         order,
