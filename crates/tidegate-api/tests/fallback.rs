@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tidegate_sim::{Dialect, RunningSim, SimOptions, Simulator};
+use tidegate_store::{NewKey, Outcome};
 use tidegate_testkit::{Arrived, Client, ScriptedProvider, Step, TestGateway, json_answer};
 use tokio::task::JoinSet;
 
@@ -214,6 +215,41 @@ async fn all_attempts_of_a_call_share_one_deadline() {
             assert!(asked(&sim, "never").is_empty(), "there is no time for it: {what}");
             let call = gateway.calls_when(1).await.remove(0);
             assert_eq!(call.failure.as_deref(), Some("timeout"), "{what}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_stream_goes_on_only_where_a_hard_budget_has_room_for_both_answers() {
+    for (dialect, kind) in DIALECTS {
+        for (usd, goes_on) in [("0.0035", false), ("0.02", true)] {
+            let sim = simulator().await;
+            let yaml = providers(&sim, dialect, kind, &[("one", "[a]"), ("two", "[b]")])
+                + "models:\n  m: { targets: [one/cut-after-5, two/fine] }\n\
+                   prices: { one/*: { input: 1, output: 2 }, two/*: { input: 1, output: 2 } }\n";
+            let gateway = TestGateway::start(&yaml).await;
+            let limits = json!({"budgets": [{"usd": usd, "per": "month"}]});
+            let limits = serde_json::from_value(limits).unwrap();
+            let key = gateway.key(NewKey { limits, ..NewKey::default() }).await;
+            let client = Client::new(gateway.address()).with_header("x-api-key", key.expose());
+            // A thousand tokens at most: 0.002 dollars and some for the input.
+            let received = match dialect {
+                Dialect::Gemini => {
+                    let body = json!({"contents": [{"role": "user", "parts": [{"text": "Tell me a story."}]}],
+                        "generationConfig": {"maxOutputTokens": 1000}});
+                    client.post("/v1beta/models/m:streamGenerateContent?alt=sse", &body).await
+                }
+                _ => ask(&client, dialect, "m", true).await,
+            };
+            let what = format!("{kind}, {usd}: {}", received.text());
+            assert_eq!(received.status, 200, "{what}");
+            assert_eq!(asked(&sim, "fine").len(), usize::from(goes_on), "{what}");
+            assert_eq!(received.text().contains("no room for another answer"), !goes_on, "{what}");
+            let call = gateway.calls_when(1).await.remove(0);
+            assert_eq!(call.outcome == Outcome::Answered, goes_on, "{what}");
+            // What is left is what was not spent: both holds are settled.
+            let next = ask(&client, Dialect::OpenAiChat, "m", false).await;
+            assert_ne!(next.status, 402, "{what}: {}", next.text());
         }
     }
 }
