@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tidegate_catalog::Catalog;
-use tidegate_config::{Secret, Settings};
+use tidegate_config::{Hedge, Secret, Settings};
+use tidegate_policy::routing::{HedgeBudget, Hedging};
 use tidegate_policy::{RetryBudget, is_retry_allowed};
 use tidegate_store::{AuditWriter, LedgerStatus, LedgerWriter, Limiter, RefusedAct};
 use tokio::sync::mpsc;
@@ -16,6 +17,7 @@ use crate::directory::Directory;
 use crate::error::GatewayError;
 use crate::experiments::States;
 use crate::experiments::shadow::{ShadowCounts, ShadowQueue};
+use crate::health_check::CheckResults;
 use crate::jwt::JwtVerifier;
 use crate::keep::SpokenCall;
 use crate::plan::names;
@@ -78,6 +80,8 @@ pub struct Gateway {
     pub(crate) shadows: ShadowQueue,
     calls_in_flight: AtomicUsize,
     retries_in_flight: AtomicUsize,
+    hedges: Mutex<HedgeBudget>,
+    pub(crate) checks: CheckResults,
 }
 
 /// How the gateway is doing, for `/health/ready`.
@@ -113,6 +117,8 @@ impl Gateway {
             shadows: ShadowQueue::default(),
             calls_in_flight: AtomicUsize::new(0),
             retries_in_flight: AtomicUsize::new(0),
+            hedges: Mutex::new(HedgeBudget::new()),
+            checks: CheckResults::default(),
         })
     }
 
@@ -178,7 +184,7 @@ impl Gateway {
 
     /// How every target is doing.
     pub fn targets(&self) -> Vec<TargetReport> {
-        report::of_all(&self.snapshot.load(), self.clock)
+        report::of_all(&self.snapshot.load(), &self.checks, self.clock)
     }
 
     /// The largest request body accepted, in bytes.
@@ -254,6 +260,17 @@ impl Gateway {
     /// Counts one more call in flight.
     pub(crate) fn begin_call(self: &Arc<Self>) -> InFlight {
         InFlight::begin(self, |gateway| &gateway.calls_in_flight)
+    }
+
+    /// A call begins for which a second target may be asked.
+    pub(crate) fn note_hedgeable(&self, hedge: Hedge) {
+        let hedging = Hedging { share: hedge.share.fraction() };
+        self.hedges.lock().unwrap_or_else(PoisonError::into_inner).call(hedging);
+    }
+
+    /// Takes one hedge of what the calls so far allow.
+    pub(crate) fn take_hedge(&self) -> bool {
+        self.hedges.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Counts one more retry in flight, if the retry budget has room.

@@ -12,10 +12,14 @@ use tidegate_policy::{Breaker, BreakerSettings, BreakerState, Moment, Readiness}
 use tidegate_wire::{FailureKind, Usage};
 
 use crate::clock::Clock;
+use crate::provider_limits::LimitsByKey;
 
 /// After this time a key or target that is out is probed by one real call: a revoked key may have been restored, a model
 /// deployed.
 const PROBE_AFTER: Duration = Duration::from_secs(60);
+
+/// For so long after an answer of its own a target is not given up because of what another replica says.
+const HEARSAY_AFTER: Duration = Duration::from_secs(1);
 
 /// A moment that many threads may set: milliseconds since the gateway started; 0 is never.
 #[derive(Debug, Default)]
@@ -107,6 +111,23 @@ impl KeyHealth {
         self.out_until.set(now + PROBE_AFTER);
     }
 
+    /// Another replica was told by the provider to wait so long.
+    pub(crate) fn rest_until(&self, until: Moment) {
+        self.cool_until.set(until.max(self.cool_until.get()));
+    }
+
+    /// The key was refused to another replica.
+    pub(crate) fn out_until(&self, until: Moment) {
+        self.out_until.set(until.max(self.out_until.get()));
+    }
+
+    /// If it is out, the next call may find out whether it still is.
+    pub(crate) fn probe_soon(&self, now: Moment) {
+        if self.out_until.get() > now {
+            self.out_until.set(now);
+        }
+    }
+
     /// What was last held against it, and when.
     pub(crate) fn last_failure(&self) -> Option<(FailureKind, Moment)> {
         self.last_failure.get()
@@ -122,6 +143,8 @@ pub(crate) struct TargetHealth {
     has_answered: AtomicBool,
     has_series: AtomicBool,
     usual: UsualCall,
+    limits: LimitsByKey,
+    answered_at: SharedMoment,
 }
 
 #[derive(Debug)]
@@ -150,6 +173,8 @@ impl TargetHealth {
             has_answered: AtomicBool::new(false),
             has_series: AtomicBool::new(false),
             usual: UsualCall::default(),
+            limits: LimitsByKey::default(),
+            answered_at: SharedMoment::default(),
         }
     }
 
@@ -203,6 +228,11 @@ impl TargetHealth {
         &self.usual
     }
 
+    /// What its provider says of its limits.
+    pub(crate) fn limits(&self) -> &LimitsByKey {
+        &self.limits
+    }
+
     fn begin(&self, now: Moment, answering: Answering) -> Asked {
         let out_until = self.out_until.get();
         if out_until != Moment::ZERO && out_until <= now {
@@ -217,6 +247,7 @@ impl TargetHealth {
         let was_out = self.out_until.get() != Moment::ZERO;
         self.out_until.clear();
         self.has_answered.store(true, Ordering::Relaxed);
+        self.answered_at.set(now);
         let mut state = self.state();
         let began = asked.as_ref().map_or(now, |asked| asked.at());
         if state.breaker.succeed(began, now) || was_out {
@@ -239,6 +270,33 @@ impl TargetHealth {
 
     pub(crate) fn gets_series(&self) {
         self.has_series.store(true, Ordering::Relaxed);
+    }
+
+    /// Another replica's breaker is open. Whoever has just answered a call of our own is not given up for that.
+    pub(crate) fn hear_of_outage(&self, until: Moment, now: Moment) {
+        if !self.has_just_answered(now) {
+            self.state().breaker.hear_of_outage(until, now);
+        }
+    }
+
+    /// Its model was refused to another replica.
+    pub(crate) fn hear_of_refusal(&self, until: Moment, now: Moment) {
+        if !self.has_just_answered(now) {
+            self.out_until.set(until.max(self.out_until.get()));
+        }
+    }
+
+    fn has_just_answered(&self, now: Moment) -> bool {
+        let answered_at = self.answered_at.get();
+        answered_at != Moment::ZERO && now < answered_at.saturating_add(HEARSAY_AFTER)
+    }
+
+    /// If it is out or its breaker is open, the next call may find out whether that has to be.
+    pub(crate) fn probe_soon(&self, now: Moment) {
+        if self.out_until.get() > now {
+            self.out_until.set(now);
+        }
+        self.state().breaker.probe_soon(now);
     }
 
     /// The configuration was read anew: a model that was missing may have been deployed. The breaker keeps what it knows.

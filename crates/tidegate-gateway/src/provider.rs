@@ -104,6 +104,11 @@ pub(crate) struct Key {
 }
 
 impl Key {
+    /// Tells it from other keys as long as this process runs.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
     /// The header value for this door.
     pub(crate) fn value(&self, door: usize) -> Option<&HeaderValue> {
         self.values.get(door).and_then(Option::as_ref)
@@ -297,21 +302,40 @@ impl Provider {
         self.keys.iter().enumerate().any(|(place, key)| place != used && key.health.is_ready(now))
     }
 
-    /// The key for the next attempt: by weight among the ready ones, else the one that is ready soonest.
-    pub(crate) fn choose_key(&self, now: Moment, random: f64) -> usize {
+    /// The key for the next attempt at one of its targets: by weight among the ready ones, those about to run dry last;
+    /// else the one that is ready soonest.
+    pub(crate) fn choose_key(
+        &self,
+        target: &TargetHealth,
+        now: Moment,
+        input_tokens: u64,
+        random: f64,
+    ) -> usize {
         if self.keys.len() == 1 {
             return 0;
         }
-        pick_key(self.keys.iter().map(|key| (key.weight, key.health.is_ready(now))), random).unwrap_or_else(
-            || {
-                let wait = |key: &Key| match key.health.readiness(now) {
-                    Readiness::Ready => Moment::ZERO,
-                    Readiness::Cooling { until } => until,
-                    Readiness::Out { probe_at } => probe_at.saturating_add(Moment::from_secs(3600)),
-                };
-                self.keys.iter().enumerate().min_by_key(|(_, key)| wait(key)).map_or(0, |(place, _)| place)
-            },
-        )
+        let limits = target.limits();
+        let headroom = |key: &Key| limits.headroom(key.fingerprint, now, input_tokens);
+        let keys = self.keys.iter().map(|key| (key.weight, key.health.is_ready(now), headroom(key)));
+        pick_key(keys, random).unwrap_or_else(|| {
+            let wait = |key: &Key| match key.health.readiness(now) {
+                Readiness::Ready => Moment::ZERO,
+                Readiness::Cooling { until } => until,
+                Readiness::Out { probe_at } => probe_at.saturating_add(Moment::from_secs(3600)),
+            };
+            self.keys.iter().enumerate().min_by_key(|(_, key)| wait(key)).map_or(0, |(place, _)| place)
+        })
+    }
+
+    /// The share of the provider's own limits that a call would leave, with the key that has the most; 1 where nothing is
+    /// known.
+    pub(crate) fn headroom(&self, target: &TargetHealth, now: Moment, input_tokens: u64) -> f64 {
+        let limits = target.limits();
+        if !limits.is_known() {
+            return 1.0;
+        }
+        let ready = self.keys.iter().filter(|key| key.health.is_ready(now));
+        ready.map(|key| limits.headroom(key.fingerprint, now, input_tokens)).fold(0.0, f64::max)
     }
 
     fn build_target(

@@ -8,6 +8,7 @@ use tidegate_policy::{BreakerState, Moment, Readiness};
 use tidegate_wire::FailureKind;
 
 use crate::clock::Clock;
+use crate::health_check::CheckResults;
 use crate::plan::entries::Entry;
 use crate::provider::{Key, Provider, Target};
 use crate::snapshot::Snapshot;
@@ -51,6 +52,21 @@ pub struct TargetReport {
     pub warmth: f64,
     /// How its provider's keys are doing.
     pub keys: Vec<KeyReport>,
+    /// What came of the latest health check of its provider. Null where none was made.
+    pub health_check: Option<HealthCheckReport>,
+}
+
+/// What came of a health check.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(rename = "HealthCheck")]
+pub struct HealthCheckReport {
+    /// When it was made.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: Timestamp,
+    /// Whether the provider answered it as it should.
+    pub ok: bool,
+    /// What was wrong.
+    pub problem: Option<String>,
 }
 
 /// Whether a target is asked.
@@ -105,6 +121,9 @@ pub struct KeyReport {
     pub until: Option<Timestamp>,
     /// What was last held against it.
     pub last_failure: Option<LastFailure>,
+    /// The share of the provider's own limits that is left for this target by now: 0 to 1. Null where its answers say
+    /// nothing of any.
+    pub headroom: Option<f64>,
 }
 
 /// Whether a provider's key is used.
@@ -121,17 +140,23 @@ pub enum KeyState {
 }
 
 /// All targets that the configuration names or that have answered, in the configuration's order.
-pub(crate) fn of_all(snapshot: &Snapshot, clock: Clock) -> Vec<TargetReport> {
+pub(crate) fn of_all(snapshot: &Snapshot, checks: &CheckResults, clock: Clock) -> Vec<TargetReport> {
     let now = clock.now();
     let mut reports = Vec::new();
     for provider in snapshot.providers() {
+        let health_check = checks.of(&provider.name).map(|result| HealthCheckReport {
+            at: timestamp(result.at, now),
+            ok: result.problem.is_none(),
+            problem: result.problem,
+        });
         let mut targets = provider.known_targets();
         targets.sort_by(|left, right| left.label.cmp(&right.label));
         for target in targets {
             let models = models_with(snapshot, &target);
             // Callers can make up names: only what works is worth a line.
             if !models.is_empty() || target.health.has_answered() {
-                reports.push(TargetReport { models, ..of_target(provider, &target, now) });
+                let health_check = health_check.clone();
+                reports.push(TargetReport { models, health_check, ..of_target(provider, &target, now) });
             }
         }
     }
@@ -170,7 +195,8 @@ pub(crate) fn of_target(provider: &Provider, target: &Target, now: Moment) -> Ta
         in_flight: measured.in_flight,
         calls: measured.calls,
         warmth: measured.warmth,
-        keys: provider.keys.iter().map(|key| of_key(key, now)).collect(),
+        keys: provider.keys.iter().map(|key| of_key(key, target, now)).collect(),
+        health_check: None,
     }
 }
 
@@ -201,7 +227,7 @@ fn state(
     }
 }
 
-fn of_key(key: &Key, now: Moment) -> KeyReport {
+fn of_key(key: &Key, target: &Target, now: Moment) -> KeyReport {
     let (state, until) = match key.health.readiness(now) {
         Readiness::Ready => (KeyState::Ready, None),
         Readiness::Cooling { until } => (KeyState::Cooling, Some(until)),
@@ -212,6 +238,7 @@ fn of_key(key: &Key, now: Moment) -> KeyReport {
         state,
         until: until.map(|until| timestamp(until, now)),
         last_failure: key.health.last_failure().map(|failure| last_failure(failure, now)),
+        headroom: target.health.limits().of_key(key.fingerprint()).map(|limits| limits.headroom(now, 0)),
     }
 }
 

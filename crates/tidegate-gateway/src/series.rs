@@ -140,6 +140,54 @@ impl Continued {
     }
 }
 
+/// What became of a hedge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HedgeOutcome {
+    /// The second target answered.
+    Won,
+    /// The first one answered after all.
+    Lost,
+    /// Both failed.
+    Failed,
+    /// The caller hung up.
+    Cancelled,
+}
+
+impl HedgeOutcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Won => "won",
+            Self::Lost => "lost",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// A hedge under way: counted when this is dropped, as cancelled unless somebody said better.
+#[derive(Debug)]
+pub(crate) struct HedgeCount<'a> {
+    series: &'a GatewaySeries,
+    outcome: HedgeOutcome,
+}
+
+impl HedgeCount<'_> {
+    pub(crate) fn is(&mut self, outcome: HedgeOutcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for HedgeCount<'_> {
+    fn drop(&mut self) {
+        if let Some(counter) = self.series.hedges.get(self.outcome as usize) {
+            let outcome = self.outcome.as_str();
+            counter
+                .get_or_init(|| metrics::counter!("tidegate_hedges_total", "outcome" => outcome))
+                .increment(1);
+        }
+    }
+}
+
 /// The series of the gateway as a whole.
 #[derive(Debug)]
 pub(crate) struct GatewaySeries {
@@ -147,6 +195,7 @@ pub(crate) struct GatewaySeries {
     refused: Counter,
     soft_budgets: Counter,
     bodies_left_out: Counter,
+    hedges: [OnceLock<Counter>; 4],
     not_admitted: [OnceLock<Counter>; RefusalReason::ALL.len()],
     continued: [OnceLock<Counter>; Continued::ALL.len()],
 }
@@ -158,6 +207,7 @@ impl GatewaySeries {
             refused: metrics::counter!("tidegate_calls_refused_total"),
             bodies_left_out: metrics::counter!("tidegate_bodies_left_out_total"),
             soft_budgets: metrics::counter!("tidegate_soft_budgets_crossed_total"),
+            hedges: Default::default(),
             not_admitted: Default::default(),
             continued: Default::default(),
         }
@@ -178,6 +228,11 @@ impl GatewaySeries {
     /// The time that a call spent in Tidegate itself, up to its answer's first byte.
     pub(crate) fn overhead(&self, time: Duration) {
         self.overhead.record(time);
+    }
+
+    /// A second target is asked.
+    pub(crate) fn hedge(&self) -> HedgeCount<'_> {
+        HedgeCount { series: self, outcome: HedgeOutcome::Cancelled }
     }
 
     /// A caller was turned away.

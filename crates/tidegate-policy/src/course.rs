@@ -102,6 +102,8 @@ pub struct Course {
     current: usize,
     attempts: u32,
     continuations: u32,
+    /// One of two that were asked together has failed in a way that settles the call, should the other fail as well.
+    is_settled: bool,
 }
 
 #[derive(Debug)]
@@ -126,7 +128,7 @@ impl Course {
                 rests_until: None,
             })
             .collect();
-        Self { settings, candidates, current: 0, attempts: 0, continuations: 0 }
+        Self { settings, candidates, current: 0, attempts: 0, continuations: 0, is_settled: false }
     }
 
     /// Whether anybody is left who could go on with an answer: whoever was not asked yet.
@@ -155,6 +157,56 @@ impl Course {
         self.next(now, false, readiness)
     }
 
+    /// Whom to ask as well while the present one is late: the first that was not asked yet and that will do.
+    pub fn second(&self, will_do: impl Fn(usize) -> bool) -> Option<usize> {
+        let can_be_asked = |state: &State| state.tries == 0 && !state.is_ruled_out;
+        let mut places = self.candidates.iter().enumerate();
+        let found = places.find(|(place, state)| can_be_asked(state) && will_do(*place));
+        found.filter(|_| self.attempts < MOST_ATTEMPTS).map(|(place, _)| place)
+    }
+
+    /// The second is asked beside the present one.
+    pub fn begin_second(&mut self, place: usize) {
+        self.attempts += 1;
+        if let Some(state) = self.candidates.get_mut(place) {
+            state.tries += 1;
+        }
+    }
+
+    /// One of two that were asked together has failed. Nothing is done about it, since the other one is still at work:
+    /// what comes next is asked of [`Self::after_failure`] when that fails too.
+    pub fn failed_beside(&mut self, failed: usize, at_work: usize, failure: &FailureFacts, now: Moment) {
+        self.current = at_work;
+        let rule = rule(failure.kind);
+        self.is_settled |= match rule.next_target {
+            NextTarget::No => true,
+            NextTarget::IfConfigured => !self.settings.falls_back_on_content_policy,
+            NextTarget::Yes | NextTarget::OtherKeyFirst | NextTarget::LargerWindow => false,
+        };
+        let Some(state) = self.candidates.get_mut(failed) else { return };
+        if rule.same_target == SameTarget::WhenProviderSays && state.tries < state.facts.attempts {
+            let rest = failure.retry_after.unwrap_or_else(|| state.facts.backoff.wait(state.tries, 1.0));
+            state.rests_until = Some(now.saturating_add(rest));
+        }
+        if rule.next_target == NextTarget::LargerWindow {
+            let too_small = state.facts.window;
+            self.rule_out_up_to(too_small);
+        }
+    }
+
+    /// Whether one of two that were asked together has settled the call: the other one's failure changes nothing.
+    pub fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
+    /// The input was too long for this window; those that are not known to be larger need not be asked.
+    fn rule_out_up_to(&mut self, window: Option<u64>) {
+        let too_small = window.unwrap_or(u64::MAX);
+        for other in &mut self.candidates {
+            other.is_ruled_out |= other.facts.window.is_none_or(|window| window <= too_small);
+        }
+    }
+
     /// Whom to ask first.
     pub fn begin(&mut self, now: Moment, readiness: impl Fn(usize) -> Readiness) -> Step {
         self.next(now, false, readiness)
@@ -169,7 +221,7 @@ impl Course {
         readiness: impl Fn(usize) -> Readiness,
     ) -> Step {
         let rule = rule(failure.kind);
-        if self.attempts >= MOST_ATTEMPTS || now >= self.settings.deadline {
+        if self.is_settled || self.attempts >= MOST_ATTEMPTS || now >= self.settings.deadline {
             return Step::GiveUp { cooling_until: None };
         }
         // A breaker that has opened says enough: with somebody else ready nobody waits for this one.
@@ -213,10 +265,8 @@ impl Course {
                 return self.try_candidate(self.current, Duration::ZERO, false, false);
             }
             NextTarget::LargerWindow => {
-                let too_small = state.facts.window.unwrap_or(u64::MAX);
-                for other in &mut self.candidates {
-                    other.is_ruled_out |= other.facts.window.is_none_or(|window| window <= too_small);
-                }
+                let too_small = state.facts.window;
+                self.rule_out_up_to(too_small);
             }
             NextTarget::Yes | NextTarget::IfConfigured | NextTarget::OtherKeyFirst => {}
         }
@@ -519,6 +569,47 @@ mod tests {
         }
         assert!(!course.can_go_on());
         assert_eq!(after_break(&mut course, FailureKind::Truncated), GIVE_UP);
+    }
+
+    fn facts(kind: FailureKind) -> FailureFacts {
+        FailureFacts {
+            kind,
+            retry_after: None,
+            was_sent_again: false,
+            is_other_key_ready: false,
+            is_retry_allowed: true,
+        }
+    }
+
+    #[test]
+    fn after_two_that_were_asked_together_have_failed_the_course_goes_on_behind_both() {
+        let mut course = course(&[None, None, None], 1);
+        course.begin(Moment::ZERO, |_| Readiness::Ready);
+        assert_eq!(course.second(|place| place != 1), Some(2), "one that will not do is passed over");
+        let second = course.second(|_| true).unwrap();
+        assert_eq!(second, 1);
+        course.begin_second(second);
+        course.failed_beside(0, second, &facts(FailureKind::Timeout), Moment::ZERO);
+        assert!(!course.is_settled());
+        assert_eq!(fail(&mut course, FailureKind::Overloaded), attempt(2, 0, false, false));
+        assert_eq!(fail(&mut course, FailureKind::Overloaded), GIVE_UP);
+        assert_eq!(course.second(|_| true), None, "all were asked");
+    }
+
+    #[test]
+    fn what_one_of_two_says_against_the_request_holds_when_the_other_fails_as_well() {
+        for (kind, expected) in [
+            (FailureKind::BadRequest, GIVE_UP),
+            (FailureKind::ContentPolicy, GIVE_UP),
+            (FailureKind::ContextLength, attempt(3, 0, false, false)),
+            (FailureKind::RateLimited, attempt(2, 0, false, false)),
+        ] {
+            let mut course = course(&[Some(8_000), Some(8_000), Some(8_000), Some(200_000)], 2);
+            course.begin(Moment::ZERO, |_| Readiness::Ready);
+            course.begin_second(1);
+            course.failed_beside(1, 0, &facts(kind), Moment::ZERO);
+            assert_eq!(fail(&mut course, FailureKind::Timeout), expected, "{kind}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod credentials;
 mod database;
 mod error;
 mod experiments;
+mod health_board;
 mod ledger;
 mod limits;
 mod queries;
@@ -34,6 +35,7 @@ pub use credentials::{
 pub use database::{DatabaseUrl, DatabaseUrlError};
 pub use error::StoreError;
 pub use experiments::{CONTROL_ARM, Decision, Example, Feedback, RunSums, StoredState};
+pub use health_board::{HealthBoard, HealthBoardAway};
 pub use ledger::{
     Attempt, AttemptUsage, CacheState, CallBodies, CallId, CallsQuery, CloseReport, Deleted, Exposure,
     Gathered, GroupBy, KeptText, LedgerClosed, LedgerEntry, LedgerOptions, LedgerStatus, LedgerWriter,

@@ -34,6 +34,7 @@ pub struct TestGateway {
     running: Option<JoinHandle<()>>,
     following: JoinHandle<()>,
     trying_out: JoinHandle<()>,
+    checking: JoinHandle<()>,
     directory: TempDir,
 }
 
@@ -67,6 +68,7 @@ impl TestGateway {
         // Soon, so that tests need not wait.
         let pace = Pace { follow: SOON, look: SOON, shift: SOON };
         let trying_out = tokio::spawn(experiments::run(Arc::clone(&gateway), store.access(), pace));
+        let checking = tokio::spawn(tidegate_gateway::check_providers(Arc::clone(&gateway)));
         let listen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listen.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
@@ -91,6 +93,7 @@ impl TestGateway {
             running: Some(running),
             following,
             trying_out,
+            checking,
             directory,
         }
     }
@@ -186,6 +189,7 @@ impl TestGateway {
         }
         self.following.abort();
         self.trying_out.abort();
+        self.checking.abort();
         self.ledger.close(Duration::from_secs(5)).await;
     }
 }

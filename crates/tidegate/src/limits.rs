@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use tidegate_catalog::NanoDollars;
 use tidegate_config::{Settings, Shared, Unreachable};
 use tidegate_policy::Amounts;
-use tidegate_store::{CallId, LedgerEntry, LedgerWriter, Limiter, LocalOptions, SharedOptions, Store};
+use tidegate_store::{
+    CallId, HealthBoard, LedgerEntry, LedgerWriter, Limiter, LocalOptions, SharedOptions, Store,
+};
 
 use crate::failure::Failure;
 
@@ -36,6 +38,13 @@ pub(crate) async fn limiter(
     }
     let restored = store.spending_of_all(Timestamp::now()).await?;
     Ok(Limiter::local(LocalOptions { restored, source: Some(Arc::new(store.clone())) }))
+}
+
+/// Where replicas tell each other how providers are doing, if the settings name such a place.
+pub(crate) fn health_board(settings: &Settings, store: &Store, ledger: &LedgerWriter) -> Option<HealthBoard> {
+    let options = shared_options(settings.shared.as_ref()?, store, ledger);
+    // The limiter is made of the same options, and whoever gets here has made it.
+    HealthBoard::open(&options).map_err(|error| tracing::error!(%error, "health cannot be shared")).ok()
 }
 
 fn shared_options(shared: &Shared, store: &Store, ledger: &LedgerWriter) -> SharedOptions {

@@ -1,6 +1,5 @@
 //! One attempt: send, wait for the first token or the whole answer, and say what went wrong if anything did.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -9,16 +8,16 @@ use http_body_util::BodyExt as _;
 use tidegate_wire::{Dialect, FailureKind, Losses};
 use tokio::time::timeout_at;
 
-use super::Answered;
 use super::count::count_locally;
 use super::failure::Failure;
+use super::hedge::Witness;
 use super::prepare::{Translation, prepare};
+use super::{Answered, Means};
 use crate::accept::Operation;
 use crate::error::GatewayError;
-use crate::gateway::Gateway;
 use crate::plan::Planned;
 use crate::relay::{StreamRelay, WholeAnswer};
-use crate::upstream::{ResponseBody, SendOptions, UpstreamClient};
+use crate::upstream::{ResponseBody, SendOptions};
 
 /// The largest whole answer that is read. Answers with images or sound in base64 have some tens of megabytes.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -36,15 +35,24 @@ pub(crate) struct Reached {
     pub(crate) waited: Duration,
 }
 
+/// How one attempt is made.
+#[derive(Clone, Copy)]
+pub(super) struct Manner<'a> {
+    /// With which key.
+    pub(super) key: usize,
+    /// On a connection that nobody used before.
+    pub(super) is_fresh: bool,
+    /// Who is told what is used, where the attempt may be dropped because another target was faster.
+    pub(super) witness: Option<&'a Witness>,
+}
+
 /// Makes one attempt.
-pub(crate) async fn exchange(
-    gateway: &Arc<Gateway>,
-    upstream: &UpstreamClient,
+pub(super) async fn exchange(
+    Means { gateway, upstream }: Means<'_>,
     translation: &Translation<'_>,
     planned: &Planned,
-    key: usize,
     deadline: Instant,
-    is_fresh: bool,
+    Manner { key, is_fresh, witness }: Manner<'_>,
 ) -> Result<Reached, Failure> {
     let label = &*planned.target.label;
     let call = translation.call;
@@ -63,8 +71,11 @@ pub(crate) async fn exchange(
     let patience = if call.stream { planned.timeouts.first_token } else { planned.timeouts.answer };
     let now = Instant::now();
     let until = now.checked_add(patience).map_or(deadline, |until| until.min(deadline));
-    let options =
-        SendOptions { connect_timeout: planned.timeouts.connect, fresh_connection: is_fresh, sent: None };
+    let options = SendOptions {
+        connect_timeout: planned.timeouts.connect,
+        fresh_connection: is_fresh,
+        sent: witness.map(Witness::sent),
+    };
     let given = until.saturating_duration_since(now);
     let late = |what: &str| Failure {
         is_cut_short: given < patience.min(planned.timeouts.total) / 2,
@@ -77,12 +88,20 @@ pub(crate) async fn exchange(
             Ok(Err(error)) => return Err(Failure::of_sending(&error, label)),
             Ok(Ok(response)) => response,
         };
+    if let Some(key) = planned.provider.keys.get(key) {
+        let limits = planned.target.health.limits();
+        limits.note(key.fingerprint(), response.headers(), gateway.clock.now());
+    }
     if !response.status().is_success() {
         return Err(read_error(response, planned, deadline).await);
     }
     if call.stream && is_event_stream(&response) {
         let mut relay = StreamRelay::new(gateway, translation, planned, response.into_body(), deadline);
-        match timeout_at(until.into(), relay.prime()).await {
+        let primed = {
+            let priming = Priming { relay: &mut relay, witness };
+            timeout_at(until.into(), priming.relay.prime()).await
+        };
+        match primed {
             Err(_elapsed) => Err(late("no first token")),
             Ok(Err(failure)) => Err(failure),
             Ok(Ok(())) => Ok(Reached {
@@ -106,6 +125,20 @@ pub(crate) async fn exchange(
             Answered::Whole(whole)
         };
         Ok(Reached { losses: prepared.losses, answer, waited })
+    }
+}
+
+/// A stream whose first token is awaited. Dropped before that, it leaves behind what the provider said of usage.
+struct Priming<'a> {
+    relay: &'a mut StreamRelay,
+    witness: Option<&'a Witness>,
+}
+
+impl Drop for Priming<'_> {
+    fn drop(&mut self) {
+        if let Some(witness) = self.witness {
+            witness.saw(self.relay.likely_used());
+        }
     }
 }
 

@@ -283,6 +283,11 @@ fn reset_duration(text: &str) -> Option<Duration> {
         // A Unix time would be far above any real wait.
         return Duration::try_from_secs_f64(seconds).ok().filter(|wait| *wait <= LONGEST_RETRY_AFTER);
     }
+    duration_in_words(text)
+}
+
+/// `1s`, `6m0s`, `120ms`.
+pub(crate) fn duration_in_words(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     let mut rest = text;
     while !rest.is_empty() {

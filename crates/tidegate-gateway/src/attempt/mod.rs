@@ -4,30 +4,34 @@ mod count;
 mod exchange;
 mod failure;
 mod going_on;
+mod hedge;
 mod prepare;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidegate_config::Hedge;
 use tidegate_policy::routing::Answering;
 use tidegate_policy::{
     Backoff, Candidate, Course, CourseSettings, FailureFacts, HealthEffect, Readiness, Step, rule,
 };
+use tidegate_store::Text;
 use tidegate_wire::{FailureKind, Losses};
 
-use crate::accept::Call;
+use crate::accept::{Call, Operation};
 use crate::clock::Clock;
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
 use crate::health::Asking;
 use crate::plan::{Plan, Planned};
-use crate::relay::{StreamRelay, WholeAnswer};
+use crate::relay::{StreamRelay, WholeAnswer, likely_input};
 use crate::settle::Settlement;
 use crate::upstream::UpstreamClient;
 
 pub(crate) use count::count_locally;
 pub(crate) use exchange::Reached;
-pub(crate) use failure::Failure;
+use exchange::{Manner, exchange};
+pub(crate) use failure::{Failure, duration_in_words};
 pub(crate) use prepare::Translation;
 
 /// An answer that has begun.
@@ -65,6 +69,10 @@ pub(crate) async fn attempt(
     let mut translation = Translation::new(call);
     prepare::keep_expressible(plan, &translation)?;
     translation.is_remembered = call.stream && plan.goes_on && plan.targets.len() > 1;
+    let hedge = plan.hedge.filter(|_| call.operation == Operation::Chat && plan.targets.len() > 1);
+    if let Some(hedge) = hedge {
+        means.gateway.note_hedgeable(hedge);
+    }
     let clock = means.gateway.clock;
     let mut course = Course::new(
         plan.targets.iter().map(candidate),
@@ -74,7 +82,7 @@ pub(crate) async fn attempt(
         },
     );
     let step = course.begin(clock.now(), |place| readiness_at(plan, place, clock.now()));
-    let won = follow(means, &translation, plan, &mut course, step, settlement).await?;
+    let won = follow(means, &translation, plan, &mut course, step, hedge, settlement).await?;
     Ok((won, course))
 }
 
@@ -89,19 +97,21 @@ pub(crate) async fn attempt_to_go_on(
 ) -> Result<Won, GatewayError> {
     let clock = means.gateway.clock;
     let step = course.after_break(broken_by, clock.now(), |place| readiness_at(plan, place, clock.now()));
-    follow(means, translation, plan, course, step, settlement).await
+    // The caller sits before half an answer, and whoever goes on with it is paid for all of the conversation: one will do.
+    follow(means, translation, plan, course, step, None, settlement).await
 }
 
 /// Does what the course says, from this step on.
 async fn follow(
-    Means { gateway, upstream }: Means<'_>,
+    means: Means<'_>,
     translation: &Translation<'_>,
     plan: &Plan,
     course: &mut Course,
     mut step: Step,
+    mut hedge: Option<Hedge>,
     settlement: &mut Settlement,
 ) -> Result<Won, GatewayError> {
-    let clock = gateway.clock;
+    let clock = means.gateway.clock;
     let targets = &plan.targets;
     let readiness = |place: usize| readiness_at(plan, place, clock.now());
     let mut last_failure: Option<Failure> = None;
@@ -121,53 +131,49 @@ async fn follow(
             tokio::time::sleep(after).await;
             settlement.waited(after);
         }
-        let began = Instant::now();
-        let now = clock.moment(began);
-        let key = planned.provider.choose_key(now, fastrand::f64());
-        let attempting = Attempting::begin(translation.call, planned, key, clock, now);
-        settlement.at_target(
-            &planned.provider.name,
-            &planned.target,
-            planned.provider.keys.get(key).map_or(&tidegate_store::Text::Fixed(""), |key| &key.label),
-        );
-        let reached =
-            exchange::exchange(gateway, upstream, translation, planned, key, plan.deadline, is_fresh).await;
+        let attempting = Attempting::begin(translation.call, planned, candidate, clock, settlement);
+        let late = hedge.and_then(|hedge| hedge::delay(translation.call, hedge, planned, clock.now()));
+        let Ended { attempting, reached, beside } = match late {
+            None => {
+                let manner = Manner { key: attempting.key, is_fresh, witness: None };
+                let reached = exchange(means, translation, planned, plan.deadline, manner).await;
+                Ended { attempting, reached, beside: None }
+            }
+            // Boxed, since most calls have none, and every call would carry room for it.
+            Some(late) => {
+                let asking = hedge::ask(
+                    means,
+                    translation,
+                    plan,
+                    course,
+                    attempting,
+                    is_fresh,
+                    late,
+                    &mut hedge,
+                    settlement,
+                );
+                Box::pin(asking).await
+            }
+        };
         drop(retry_in_flight);
-        let duration = began.elapsed();
         match reached {
             Ok(Reached { losses, answer, waited }) => {
-                settlement.answering(attempting.succeeded(clock.now()));
+                let planned = attempting.planned.clone();
                 settlement.waited(waited);
-                settlement.attempted(&planned.target, None, Some(200), duration);
-                return Ok(Won { planned: planned.clone(), losses, answer });
+                attempting.succeeded(clock, settlement);
+                return Ok(Won { planned, losses, answer });
             }
             Err(mut failure) => {
-                failure.conceal(&planned.provider);
-                settlement.waited(duration);
-                let now = clock.now();
-                attempting.failed(&failure, now);
-                if failure.was_sent_again {
-                    // The provider may have seen both; the time is that of the two together.
-                    settlement.attempted(&planned.target, Some(failure.kind), None, Duration::ZERO);
-                }
-                settlement.attempted(&planned.target, Some(failure.kind), failure.status, duration);
-                tracing::debug!(
-                    target_name = %planned.target.label, kind = %failure.kind, status = failure.status,
-                    "an attempt failed"
-                );
+                settlement.waited(attempting.began.elapsed());
+                let mut facts = attempting.failed(&mut failure, clock, settlement);
                 // Coming back when the provider said so multiplies nothing, and may take so long that it would keep
                 // other retries from their place in the budget.
                 let is_invited_back = failure.kind == FailureKind::RateLimited;
-                retry = if is_invited_back { None } else { gateway.begin_retry() };
-                let facts = FailureFacts {
-                    kind: failure.kind,
-                    retry_after: failure.retry_after,
-                    was_sent_again: failure.was_sent_again,
-                    is_other_key_ready: planned.provider.has_other_ready_key(key, now),
-                    is_retry_allowed: is_invited_back || retry.is_some(),
-                };
-                last_failure = Some(failure);
-                step = course.after_failure(facts, now, fastrand::f64(), readiness);
+                retry = if is_invited_back { None } else { means.gateway.begin_retry() };
+                facts.is_retry_allowed = is_invited_back || retry.is_some();
+                // What one of two said against the request is what the caller must hear.
+                last_failure = Some(beside.filter(|_| course.is_settled()).unwrap_or(failure));
+                step = course.after_failure(facts, clock.now(), fastrand::f64(), readiness);
             }
         }
     }
@@ -198,36 +204,84 @@ pub(crate) fn readiness(planned: &Planned, now: tidegate_policy::Moment) -> Read
 /// One attempt as health sees it. Dropped without an outcome (the caller hung up), it says nothing about the target.
 struct Attempting<'a> {
     planned: &'a Planned,
+    /// Its place in the plan.
+    place: usize,
     key: usize,
+    began: Instant,
     asking: Asking,
+}
+
+/// An attempt that has ended, of one target or of two that were asked together.
+struct Ended<'a> {
+    attempting: Attempting<'a>,
+    reached: Result<Reached, Failure>,
+    /// How the other one failed, before this one did.
+    beside: Option<Failure>,
 }
 
 impl<'a> Attempting<'a> {
     fn begin(
         call: &Call,
         planned: &'a Planned,
-        key: usize,
+        place: usize,
         clock: Clock,
-        now: tidegate_policy::Moment,
+        settlement: &mut Settlement,
     ) -> Self {
+        let began = Instant::now();
+        let now = clock.moment(began);
+        let input_tokens = likely_input(call, planned);
+        let key = planned.provider.choose_key(&planned.target.health, now, input_tokens, fastrand::f64());
         let answering = if call.stream { Answering::Streamed } else { Answering::Whole };
         let asking = Asking::begin(&planned.target.health, clock, now, answering);
         if let Some(key) = planned.provider.keys.get(key) {
             key.health.begin(now);
+            planned.target.health.limits().take(key.fingerprint(), input_tokens);
         }
-        Self { planned, key, asking }
+        let attempting = Self { planned, place, key, began, asking };
+        settlement.at_target(&planned.provider.name, &planned.target, attempting.key_label());
+        attempting
+    }
+
+    fn key_label(&self) -> &'a Text {
+        self.planned.provider.keys.get(self.key).map_or(&Text::Fixed(""), |key| &key.label)
     }
 
     /// The target answers; until its answer has ended the call is in flight there.
-    fn succeeded(mut self, now: tidegate_policy::Moment) -> Asking {
-        self.asking.succeed(now);
+    fn succeeded(mut self, clock: Clock, settlement: &mut Settlement) {
+        self.asking.succeed(clock.now());
         if let Some(key) = self.planned.provider.keys.get(self.key) {
             key.health.succeed();
         }
-        self.asking
+        settlement.attempted(&self.planned.target, None, Some(200), self.began.elapsed());
+        settlement.answering(self.asking);
     }
 
-    fn failed(self, failure: &Failure, now: tidegate_policy::Moment) {
+    /// It failed: the ledger, the log and health are told. Gives what the course must know; whether a retry is allowed is
+    /// not among it.
+    fn failed(self, failure: &mut Failure, clock: Clock, settlement: &mut Settlement) -> FailureFacts {
+        let planned = self.planned;
+        let (key, now) = (self.key, clock.now());
+        failure.conceal(&planned.provider);
+        if failure.was_sent_again {
+            // The provider may have seen both; the time is that of the two together.
+            settlement.attempted(&planned.target, Some(failure.kind), None, Duration::ZERO);
+        }
+        settlement.attempted(&planned.target, Some(failure.kind), failure.status, self.began.elapsed());
+        tracing::debug!(
+            target_name = %planned.target.label, kind = %failure.kind, status = failure.status,
+            "an attempt failed"
+        );
+        self.tell_health(failure, now);
+        FailureFacts {
+            kind: failure.kind,
+            retry_after: failure.retry_after,
+            was_sent_again: failure.was_sent_again,
+            is_other_key_ready: planned.provider.has_other_ready_key(key, now),
+            is_retry_allowed: false,
+        }
+    }
+
+    fn tell_health(self, failure: &Failure, now: tidegate_policy::Moment) {
         let key = self.planned.provider.keys.get(self.key).map(|key| &key.health);
         let kind = failure.kind;
         match (rule(kind).health, key) {

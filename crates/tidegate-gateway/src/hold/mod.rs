@@ -66,10 +66,17 @@ pub(crate) async fn hold(
         estimate = counted;
     }
     keep_affordable(gateway, call, plan, &estimate, most).map_err(|error| Box::new(error.into()))?;
-    let amounts = |estimate: &Estimate<'_>| Amounts {
-        tokens,
-        cost: charged(call, ceiling(estimate, plan).unwrap_or_default()),
-    };
+    let highest = |estimate: &Estimate<'_>| charged(call, ceiling(estimate, plan).unwrap_or_default());
+    let amounts = |estimate: &Estimate<'_>| Amounts { tokens, cost: highest(estimate) };
+    if plan.hedge.is_some() {
+        // Two targets may be paid for it. Where there is no room for both, one of them has to do.
+        let both = NanoDollars(highest(&estimate).0.saturating_mul(2));
+        if most.is_none_or(|most| both <= most)
+            && let Ok(hold) = reserve(gateway, call, &levels, Amounts { tokens, cost: both }).await
+        {
+            return Ok(Some(hold));
+        }
+    }
     let mut reserved = reserve(gateway, call, &levels, amounts(&estimate)).await;
     if let Err(Refused::Budget { usd, used, held, .. }) = reserved
         // By its size the call does not fit. Its text may have a fourth of that in tokens: worth counting, unless even far
@@ -79,6 +86,7 @@ pub(crate) async fn hold(
     {
         reserved = reserve(gateway, call, &levels, amounts(&counted)).await;
     }
+    plan.hedge = None;
     reserved.map(Some).map_err(|refused| to_refusal(gateway, call, refused))
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use smallvec::SmallVec;
-use tidegate_config::{AUTO, Auto, Condition, FallbackOn, Recovery, Retry, Timeouts};
+use tidegate_config::{AUTO, Auto, Condition, FallbackOn, Hedge, Recovery, Retry, Timeouts};
 use tidegate_policy::Moment;
 use tidegate_policy::routing::{Mix, Strategy};
 
@@ -45,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) route: Option<Route>,
     /// Whether another target goes on with a stream that breaks.
     pub(crate) goes_on: bool,
+    /// Whether a second target is asked when the first is late.
+    pub(crate) hedge: Option<Hedge>,
 }
 
 impl Plan {
@@ -57,6 +59,7 @@ impl Plan {
             falls_back_on_content_policy: false,
             strict: false,
             goes_on: false,
+            hedge: None,
             route: None,
         }
     }
@@ -135,6 +138,10 @@ pub(super) fn plan_with(
             .max()
             .unwrap_or(policy.timeouts.total),
     };
+    let hedge = match &meaning {
+        Meaning::Entry(model, _) => model.hedge,
+        Meaning::Direct(_) => None,
+    };
     let total = call.wishes.timeout.unwrap_or(configured_total);
     let falls_back_on_content_policy = policy.fallback_on.contains(&FallbackOn::ContentPolicy);
     let wants_all = steering.is_some_and(|steering| steering.require_parameters);
@@ -171,6 +178,7 @@ pub(super) fn plan_with(
         strict,
         route: route.clone(),
         goes_on: policy.recovery == Recovery::Continue,
+        hedge,
     })
 }
 

@@ -56,8 +56,7 @@ pub(super) fn choices<'a>(
                 measured,
                 price: likely.as_ref().and_then(|likely| likely.price_at(target)),
                 affinity: key.map_or(0, |key| key.score(&target.label)),
-                // What the providers' own headers say about their limits comes in here.
-                headroom: 1.0,
+                headroom: planned.provider.headroom(&target.health, now, needs.likely_input()),
                 standing,
             }
         })

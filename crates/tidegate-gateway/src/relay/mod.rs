@@ -11,5 +11,5 @@ mod whole;
 
 pub use body::AnswerBody;
 pub(crate) use onward::Onward;
-pub(crate) use stream::StreamRelay;
+pub(crate) use stream::{StreamRelay, likely_input};
 pub(crate) use whole::WholeAnswer;

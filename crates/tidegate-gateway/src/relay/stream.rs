@@ -21,6 +21,7 @@ use super::onward::{Onward, Search};
 use super::recovery::Interrupted;
 use super::track::{Broken, Seen, Track};
 use super::whole::{WholeAnswer, reply_options};
+use crate::accept::Call;
 use crate::attempt::{Failure, Translation, count_late_failure};
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
@@ -152,10 +153,7 @@ impl StreamRelay {
             state: State::Open,
             caller: call.dialect,
             array: call.json_array.then(ArrayFramer::default),
-            request_tokens: u64::try_from(call.body().len())
-                .unwrap_or(u64::MAX)
-                .div_ceil(BYTES_PER_TOKEN)
-                .min(planned.target.window.unwrap_or(USUAL_WINDOW)),
+            request_tokens: likely_input(call, planned),
             idle: planned.timeouts.idle,
             deadline,
             heard_at: Instant::now(),
@@ -411,7 +409,7 @@ impl StreamRelay {
     }
 
     /// What the target has used so far, as far as one can tell.
-    pub(super) fn likely_used(&mut self) -> Usage {
+    pub(crate) fn likely_used(&mut self) -> Usage {
         estimated(self.track.seen_to_the_end(), self.request_tokens)
     }
 
@@ -460,6 +458,14 @@ pub(super) enum Stopped {
     Failed(Failure),
     /// The provider says something else than what it was to go on with.
     Departed,
+}
+
+/// The input tokens of a call at this target, estimated, where the provider has not told.
+pub(crate) fn likely_input(call: &Call, planned: &Planned) -> u64 {
+    u64::try_from(call.body().len())
+        .unwrap_or(u64::MAX)
+        .div_ceil(BYTES_PER_TOKEN)
+        .min(planned.target.window.unwrap_or(USUAL_WINDOW))
 }
 
 /// Of an answer that is complete.

@@ -6,6 +6,12 @@ use std::time::Duration;
 
 use crate::Moment;
 
+/// With less than this share of the provider's limit left, a target or key is used less and less, …
+pub(crate) const TIGHT_HEADROOM: f64 = 0.2;
+
+/// … and with less than this only when nobody else is there: calls that are under way may already use it up.
+pub(crate) const DRY_HEADROOM: f64 = 0.02;
+
 /// One limit of a provider: requests or tokens in a window.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Allowance {

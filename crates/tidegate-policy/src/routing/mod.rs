@@ -18,6 +18,7 @@ mod tests;
 pub use affinity::{AffinityKey, affinity};
 pub use figures::{Answering, Asked, Figures, Measured};
 pub use headroom::{Allowance, ProviderLimits};
+pub(crate) use headroom::{DRY_HEADROOM, TIGHT_HEADROOM};
 pub use hedging::{HedgeBudget, Hedging};
 pub use rank::{Choice, Ranking, Standing, Strategy, rank};
 pub use score::Mix;

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::affinity::mix;
 use super::figures::Measured;
+use super::headroom::{DRY_HEADROOM, TIGHT_HEADROOM};
 use super::keys::{Keys, unit};
 use super::score::Mix;
 
@@ -84,12 +85,6 @@ pub struct Choice {
     /// Whether it may be asked.
     pub standing: Standing,
 }
-
-/// With less than this share of the provider's limit left, a target is asked less and less, …
-const TIGHT_HEADROOM: f64 = 0.2;
-
-/// … and with less than this only when nobody else is there: calls that are under way may already use it up.
-const DRY_HEADROOM: f64 = 0.02;
 
 /// Whom nothing was measured of for so long, …
 const STALE_AFTER: Duration = Duration::from_secs(30);

@@ -20,5 +20,6 @@ pub use answers::{Crossed, LevelUsage, Refused};
 pub use hold::Hold;
 pub use limiter::{Level, Limiter};
 pub use local::LocalOptions;
+pub(crate) use shared::Connection;
 pub use shared::{SharedError, SharedOptions, Unreachable};
 pub use spending::{SpendingFuture, SpendingSource};

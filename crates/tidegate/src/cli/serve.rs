@@ -18,13 +18,13 @@ use tidegate_catalog::Catalog;
 use tidegate_config::{Origin, Settings, Sources, load};
 use tidegate_gateway::experiments::{self, Pace};
 use tidegate_gateway::keep::SpokenCall;
-use tidegate_gateway::{Follower, Gateway, GatewayOptions};
+use tidegate_gateway::{Follower, Gateway, GatewayOptions, check_providers, share_health};
 use tidegate_store::{KeySecret, LedgerWriter, Store};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::bodies;
 use crate::failure::Failure;
-use crate::limits::recover;
+use crate::limits::{health_board, recover};
 use crate::logging;
 use crate::parts::{Parts, follow};
 use crate::reload::{Reloads, tell_notices};
@@ -209,7 +209,14 @@ impl Running {
             let keeping = Box::pin(store.keep_house(stores::retention(&settings)));
             let trying_out = experiments::run(Arc::clone(&gateway), experimenting, Pace::default());
             let reloading = reloads.run(Arc::clone(&gateway));
-            tokio::join!(reloading, metrics.upkeep(), following, recovering, keeping, Box::pin(trying_out))
+            let checking = check_providers(Arc::clone(&gateway));
+            let sharing = async {
+                if let Some(board) = health_board(&settings, &store, &ledger) {
+                    share_health(Arc::clone(&gateway), board).await;
+                }
+            };
+            let watching = async { tokio::join!(metrics.upkeep(), checking, sharing) };
+            tokio::join!(reloading, following, recovering, keeping, Box::pin(trying_out), Box::pin(watching))
         };
         tokio::select! {
             ended = app.serve(listener, options, shutdown) => ended.map_err(anyhow::Error::from)?,

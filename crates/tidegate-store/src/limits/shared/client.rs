@@ -25,6 +25,8 @@ use super::outage::Outages;
 use super::question::{self, SettleLevel};
 use crate::{CallId, Scope};
 
+const SCRIPT: &str = include_str!("limiter.lua");
+
 /// Questions that wait for the courier. Far more than can be answered in the patience that a call has.
 const QUEUE: usize = 4_096;
 
@@ -88,7 +90,7 @@ impl Shared {
     /// Begins to connect, and waits a little for it.
     pub(in super::super) async fn connect(options: SharedOptions) -> Result<Self, SharedError> {
         let runtime = Handle::try_current().map_err(SharedError::Runtime)?;
-        let connection = Connection::open(&options)?;
+        let connection = Connection::open(&options, SCRIPT)?;
         let link = Arc::new(Link::new());
         let (jobs, receiver) = mpsc::channel(QUEUE);
         let SharedOptions { replica, patience, dead_after, unreachable, source, .. } = options;

@@ -1,4 +1,4 @@
-//! The connection to Redis or Valkey: runs the script, and nothing else.
+//! A connection to Redis or Valkey: runs one script, and nothing else.
 
 use std::time::Duration;
 
@@ -11,8 +11,6 @@ use tokio::time::timeout;
 
 use super::options::{SharedError, SharedOptions};
 
-const SCRIPT: &str = include_str!("limiter.lua");
-
 /// How often a lost connection is tried again. The courier asks as often whether it is back.
 const RECONNECT_EVERY_MS: u32 = 100;
 
@@ -23,15 +21,16 @@ const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(2);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A connection, which is made anew whenever it is lost.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     client: Client,
+    script: &'static str,
     anchor: String,
     hash: String,
 }
 
 impl Connection {
-    /// Begins to connect. Does not wait until that is done.
-    pub(super) fn open(options: &SharedOptions) -> Result<Self, SharedError> {
+    /// Begins to connect, for this script. Does not wait until that is done.
+    pub(crate) fn open(options: &SharedOptions, script: &'static str) -> Result<Self, SharedError> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if options.prefix.is_empty() || !options.prefix.bytes().all(is_plain) {
             return Err(SharedError::Prefix(options.prefix.clone()));
@@ -55,12 +54,12 @@ impl Connection {
             .map_err(SharedError::Url)?;
         let connecting = client.connect();
         drop(connecting);
-        let hash = fred::util::sha1_hash(SCRIPT);
-        Ok(Self { client, anchor: format!("{{{}}}", options.prefix), hash })
+        let hash = fred::util::sha1_hash(script);
+        Ok(Self { client, script, anchor: format!("{{{}}}", options.prefix), hash })
     }
 
     /// Runs the script with these operations; one list of words for each. Takes no longer than this patience.
-    pub(super) async fn run(&self, operations: &str, patience: Duration) -> Result<Vec<Vec<String>>, Error> {
+    pub(crate) async fn run(&self, operations: &str, patience: Duration) -> Result<Vec<Vec<String>>, Error> {
         let options =
             Options { fail_fast: true, max_attempts: Some(1), timeout: Some(patience), ..Options::default() };
         let client = self.client.with_options(&options);
@@ -68,7 +67,7 @@ impl Connection {
         let answer = async {
             match client.evalsha(self.hash.as_str(), anchor, operations).await {
                 Err(error) if error.details().starts_with("NOSCRIPT") => {
-                    client.eval::<String, _, _, _>(SCRIPT, anchor, operations).await
+                    client.eval::<String, _, _, _>(self.script, anchor, operations).await
                 }
                 answer => answer,
             }
@@ -81,7 +80,7 @@ impl Connection {
     }
 
     /// Closes the connection.
-    pub(super) async fn close(&self) {
+    pub(crate) async fn close(&self) {
         if let Err(error) = self.client.quit().await {
             tracing::debug!(error = %error, "the connection to the shared counters did not close cleanly");
         }

@@ -16,5 +16,6 @@ mod question;
 mod script_tests;
 
 pub(super) use client::{Shared, SharedHold};
+pub(crate) use connection::Connection;
 pub use options::{SharedError, SharedOptions, Unreachable};
 pub(super) use outage::OutageHold;

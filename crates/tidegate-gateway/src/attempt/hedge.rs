@@ -1,0 +1,195 @@
+//! Hedging: when a target is late, the next one of the plan is asked as well. The first to give its first token, or its
+//! whole answer, wins; the other's connection is closed at once, and what it has used is counted beside the answer.
+//!
+//! Two futures polled together, and no task: a caller who hangs up drops both. Called by the course's loop in `mod.rs`,
+//! only for models that are configured so.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tidegate_config::Hedge;
+use tidegate_policy::Moment;
+use tidegate_policy::routing::{Hedging, Standing};
+use tidegate_wire::{FailureKind, Usage};
+
+use super::exchange::{Manner, Reached, exchange};
+use super::failure::Failure;
+use super::prepare::Translation;
+use super::{Attempting, Ended, Means};
+use crate::accept::Call;
+use crate::plan::{Plan, Planned};
+use crate::relay::likely_input;
+use crate::series::HedgeOutcome;
+use crate::settle::Settlement;
+use tidegate_policy::Course;
+
+/// What an attempt has used by now: told while it is made, because it may be dropped at any moment.
+#[derive(Debug, Default)]
+pub(super) struct Witness {
+    is_sent: AtomicBool,
+    used: Mutex<Option<Usage>>,
+}
+
+impl Witness {
+    /// Set when the whole request is with the provider.
+    pub(super) fn sent(&self) -> &AtomicBool {
+        &self.is_sent
+    }
+
+    /// What the beginning of its stream lets one know.
+    pub(super) fn saw(&self, usage: Usage) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
+    }
+
+    /// What it has used as far as one can tell, and at least its input once that had been sent. `None`: nothing.
+    fn used(&self, call: &Call, planned: &Planned) -> Option<Usage> {
+        let seen = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let read_at_least = || Usage { input: likely_input(call, planned), ..Usage::default() };
+        seen.or_else(|| self.is_sent.load(Ordering::Relaxed).then(read_at_least))
+    }
+}
+
+/// After which time a second target is asked beside this one, if ever.
+pub(super) fn delay(call: &Call, hedge: Hedge, planned: &Planned, now: Moment) -> Option<Duration> {
+    let usual = || {
+        let measured = planned.target.health.measured(now);
+        if call.stream { measured.p95_first_token } else { measured.p95_whole }
+    };
+    Hedging::delay(hedge.after, hedge.after.is_none().then(usual).flatten())
+}
+
+type Exchange<'a> = Pin<Box<dyn Future<Output = Result<Reached, Failure>> + Send + 'a>>;
+
+/// An attempt that goes on.
+struct Racing<'a, 'w> {
+    attempting: Attempting<'a>,
+    exchange: Exchange<'w>,
+    witness: &'w Witness,
+}
+
+/// Asks a target, and when it is late another one. Once a second one was asked there is no further hedge in this call.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "it takes the place of one line in the loop, with all that stands around that"
+)]
+pub(super) async fn ask<'a>(
+    means: Means<'_>,
+    translation: &Translation<'_>,
+    plan: &'a Plan,
+    course: &mut Course,
+    first: Attempting<'a>,
+    is_fresh: bool,
+    late: Duration,
+    hedge: &mut Option<Hedge>,
+    settlement: &mut Settlement,
+) -> Ended<'a> {
+    let clock = means.gateway.clock;
+    let (first_witness, second_witness) = (Witness::default(), Witness::default());
+    let make = |attempting: &Attempting<'a>, is_fresh: bool, witness| -> Exchange<'_> {
+        let manner = Manner { key: attempting.key, is_fresh, witness: Some(witness) };
+        Box::pin(exchange(means, translation, attempting.planned, plan.deadline, manner))
+    };
+    let mut first = Racing {
+        exchange: make(&first, is_fresh, &first_witness),
+        witness: &first_witness,
+        attempting: first,
+    };
+    let in_time = tokio::select! {
+        biased;
+        reached = &mut first.exchange => Some(reached),
+        () = tokio::time::sleep(late) => None,
+    };
+    if let Some(reached) = in_time {
+        return Ended { attempting: first.attempting, reached, beside: None };
+    }
+    let will_do = |place: usize| {
+        plan.targets.get(place).is_some_and(|planned| will_do(translation.call, planned, clock.now()))
+    };
+    let Some(place) = course.second(will_do).filter(|_| means.gateway.take_hedge()) else {
+        let reached = first.exchange.await;
+        return Ended { attempting: first.attempting, reached, beside: None };
+    };
+    let Some(planned) = plan.targets.get(place) else {
+        let reached = first.exchange.await;
+        return Ended { attempting: first.attempting, reached, beside: None };
+    };
+    *hedge = None;
+    course.begin_second(place);
+    let mut outcome = means.gateway.series.hedge();
+    tracing::debug!(
+        late = %first.attempting.planned.target.label, second = %planned.target.label, after = ?late,
+        "a second target is asked"
+    );
+    let second = Attempting::begin(translation.call, planned, place, clock, settlement);
+    let mut second = Racing {
+        exchange: make(&second, false, &second_witness),
+        witness: &second_witness,
+        attempting: second,
+    };
+
+    let (is_first, reached) = tokio::select! {
+        biased;
+        reached = &mut first.exchange => (true, reached),
+        reached = &mut second.exchange => (false, reached),
+    };
+    let (quicker, other) = if is_first { (first, second) } else { (second, first) };
+    let began = quicker.attempting.began.min(other.attempting.began);
+    match reached {
+        Ok(reached) => {
+            lose(translation.call, other, settlement);
+            outcome.is(if is_first { HedgeOutcome::Lost } else { HedgeOutcome::Won });
+            win(&quicker.attempting, settlement);
+            let reached = Reached { waited: began.elapsed(), ..reached };
+            Ended { attempting: quicker.attempting, reached: Ok(reached), beside: None }
+        }
+        Err(mut failure) => {
+            // The other one simply goes on.
+            let failed = quicker.attempting.place;
+            let facts = quicker.attempting.failed(&mut failure, clock, settlement);
+            course.failed_beside(failed, other.attempting.place, &facts, clock.now());
+            let reached = other.exchange.await;
+            let reached = match reached {
+                Ok(reached) => {
+                    outcome.is(if is_first { HedgeOutcome::Won } else { HedgeOutcome::Lost });
+                    win(&other.attempting, settlement);
+                    Ok(Reached { waited: began.elapsed(), ..reached })
+                }
+                Err(failure) => {
+                    outcome.is(HedgeOutcome::Failed);
+                    settlement.waited(other.attempting.began.saturating_duration_since(began));
+                    Err(failure)
+                }
+            };
+            Ended { attempting: other.attempting, reached, beside: Some(failure) }
+        }
+    }
+}
+
+/// Whether a target may be asked as the second.
+fn will_do(call: &Call, planned: &Planned, now: Moment) -> bool {
+    let headroom = planned.provider.headroom(&planned.target.health, now, likely_input(call, planned));
+    let glance = planned.target.health.glance(now);
+    glance.standing == Standing::Ready
+        && super::readiness(planned, now) == tidegate_policy::Readiness::Ready
+        && Hedging::may_ask(&glance.measured, headroom)
+}
+
+fn win(attempting: &Attempting<'_>, settlement: &mut Settlement) {
+    let planned = attempting.planned;
+    settlement.answers(&planned.provider.name, &planned.target, attempting.key_label(), attempting.began);
+}
+
+/// Another target was faster. That says nothing about this one but that it took so long.
+fn lose(call: &Call, racing: Racing<'_, '_>, settlement: &mut Settlement) {
+    let Racing { attempting, exchange, witness } = racing;
+    // Closes the connection, and leaves behind what was used.
+    drop(exchange);
+    let planned = attempting.planned;
+    settlement.attempted(&planned.target, Some(FailureKind::Cancelled), None, attempting.began.elapsed());
+    if let Some(used) = witness.used(call, planned) {
+        settlement.also_used(&planned.target, &used);
+    }
+}

@@ -1,0 +1,195 @@
+//! Health that replicas share where Redis is there: which breakers have opened, which keys rest or are out. One future for
+//! the whole process, run by the binary; no call ever waits for it.
+//!
+//! What another replica says is taken as if it had been seen here, with one exception: a target that has just answered a
+//! call of our own is not given up for hearsay, because a replica may be cut off by itself. Without Redis each replica goes
+//! by what it sees, as if it were alone.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ring::digest::{Context, SHA256};
+use tidegate_policy::{BreakerState, Moment, Readiness};
+use tidegate_store::HealthBoard;
+
+use crate::gateway::Gateway;
+use crate::provider::{Key, Provider, Target};
+use crate::snapshot::Snapshot;
+
+/// How often the board is read. What one replica knows, the others know within twice this time.
+const EVERY: Duration = Duration::from_millis(250);
+
+/// The most facts that are written at once; the others follow.
+const MOST_AT_ONCE: usize = 256;
+
+/// A fact that holds longer than the board says by no more than this is no news.
+const SLACK: Duration = Duration::from_millis(100);
+
+/// What can be known of a target or key, with the letter that it has on the board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum About {
+    /// A target's breaker is open.
+    Breaker,
+    /// A target's model was refused.
+    Target,
+    /// A key rests.
+    Rest,
+    /// A key was refused.
+    Key,
+}
+
+/// Shares health for as long as it is polled.
+pub async fn share_health(gateway: Arc<Gateway>, board: HealthBoard) {
+    // What the board says, as far as we know, and what of it we have written.
+    let mut on_board: HashMap<String, Moment> = HashMap::new();
+    let mut written: HashSet<String> = HashSet::new();
+    let mut is_away = false;
+    loop {
+        tokio::time::sleep(EVERY).await;
+        let snapshot = gateway.snapshot();
+        let now = gateway.clock.now();
+        let news = news(&own(&snapshot, now), &on_board, &written, now);
+        match board.exchange(&news).await {
+            Err(error) => {
+                if !std::mem::replace(&mut is_away, true) {
+                    tracing::debug!(%error, "the health of providers is not shared");
+                }
+                // Whatever it forgets meanwhile is written anew.
+                on_board.clear();
+            }
+            Ok(facts) => {
+                is_away = false;
+                let now = gateway.clock.now();
+                for (fact, lasts) in news {
+                    if lasts.is_zero() {
+                        written.remove(&fact)
+                    } else {
+                        written.insert(fact)
+                    };
+                }
+                let facts: HashMap<String, Moment> =
+                    facts.into_iter().map(|(fact, left)| (fact, now.saturating_add(left))).collect();
+                if !facts.is_empty() || !on_board.is_empty() {
+                    learn(&snapshot, &facts, &on_board, &written, now);
+                }
+                written.retain(|fact| facts.contains_key(fact));
+                on_board = facts;
+            }
+        }
+    }
+}
+
+/// What holds here by now.
+fn own(snapshot: &Snapshot, now: Moment) -> HashMap<String, Moment> {
+    let mut own = HashMap::new();
+    for provider in snapshot.providers() {
+        for key in &provider.keys {
+            match key.health.readiness(now) {
+                Readiness::Ready => {}
+                Readiness::Cooling { until } => drop(own.insert(of_key(About::Rest, provider, key), until)),
+                Readiness::Out { probe_at } => drop(own.insert(of_key(About::Key, provider, key), probe_at)),
+            }
+        }
+        for target in provider.known_targets() {
+            if let Some(until) = target.health.out_until(now) {
+                own.insert(of_target(About::Target, provider, &target), until);
+            }
+            if let BreakerState::Open { until } = target.health.breaker(now) {
+                own.insert(of_target(About::Breaker, provider, &target), until);
+            }
+        }
+    }
+    own
+}
+
+/// What the board does not have yet, and what it still has of ours that no longer holds.
+fn news(
+    own: &HashMap<String, Moment>,
+    on_board: &HashMap<String, Moment>,
+    written: &HashSet<String>,
+    now: Moment,
+) -> Vec<(String, Duration)> {
+    let new = own.iter().filter_map(|(fact, until)| {
+        let is_known = on_board.get(fact).is_some_and(|known| *until <= known.saturating_add(SLACK));
+        (!is_known).then(|| (fact.clone(), until.saturating_sub(now)))
+    });
+    let over = written.iter().filter(|fact| !own.contains_key(*fact) && on_board.contains_key(*fact));
+    over.map(|fact| (fact.clone(), Duration::ZERO)).chain(new).take(MOST_AT_ONCE).collect()
+}
+
+/// Takes over what others have written, and lets in whom they have let in.
+fn learn(
+    snapshot: &Snapshot,
+    facts: &HashMap<String, Moment>,
+    before: &HashMap<String, Moment>,
+    written: &HashSet<String>,
+    now: Moment,
+) {
+    // What has vanished before its time was taken back by who wrote it.
+    let is_over = |fact: &str| {
+        !facts.contains_key(fact)
+            && !written.contains(fact)
+            && before.get(fact).is_some_and(|until| *until > now.saturating_add(SLACK))
+    };
+    for provider in snapshot.providers() {
+        for key in &provider.keys {
+            if let Some(until) = facts.get(&of_key(About::Rest, provider, key)) {
+                key.health.rest_until(*until);
+            }
+            let fact = of_key(About::Key, provider, key);
+            if let Some(until) = facts.get(&fact) {
+                key.health.out_until(*until);
+            } else if is_over(&fact) {
+                key.health.probe_soon(now);
+            }
+        }
+        for target in provider.known_targets() {
+            let fact = of_target(About::Breaker, provider, &target);
+            if let Some(until) = facts.get(&fact) {
+                target.health.hear_of_outage(*until, now);
+            } else if is_over(&fact) {
+                target.health.probe_soon(now);
+            }
+            let fact = of_target(About::Target, provider, &target);
+            if let Some(until) = facts.get(&fact) {
+                target.health.hear_of_refusal(*until, now);
+            } else if is_over(&fact) {
+                target.health.probe_soon(now);
+            }
+        }
+    }
+}
+
+fn of_key(about: About, provider: &Provider, key: &Key) -> String {
+    let secret = key.value(0).map_or(&[][..], http::HeaderValue::as_bytes);
+    fact(about, provider, secret)
+}
+
+fn of_target(about: About, provider: &Provider, target: &Target) -> String {
+    fact(about, provider, target.model.as_bytes())
+}
+
+/// The name of a fact: what it is about, told apart by a digest. Of secrets nothing else leaves the process, and who has
+/// only the digest cannot guess a key of so many random bits.
+fn fact(about: About, provider: &Provider, what: &[u8]) -> String {
+    let mut digest = Context::new(&SHA256);
+    let address = provider.doors.first().map(|door| door.endpoint.to_string()).unwrap_or_default();
+    for part in [provider.name.as_bytes(), address.as_bytes(), what] {
+        digest.update(&part.len().to_le_bytes());
+        digest.update(part);
+    }
+    let mut name = String::with_capacity(34);
+    name.push_str(match about {
+        About::Breaker => "b:",
+        About::Target => "t:",
+        About::Rest => "r:",
+        About::Key => "k:",
+    });
+    for byte in digest.finish().as_ref().iter().take(16) {
+        for digit in [byte >> 4, byte & 0xf] {
+            name.extend(char::from_digit(u32::from(digit), 16));
+        }
+    }
+    name
+}
