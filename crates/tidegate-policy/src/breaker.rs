@@ -130,12 +130,11 @@ impl Breaker {
     /// Somebody else's breaker of the same target is open for so long: this one does not find out by itself.
     pub fn hear_of_outage(&mut self, until: Moment, now: Moment) {
         let until = until.min(now.saturating_add(self.settings.longest_open));
-        match &mut self.open {
-            Some(open) => open.until = open.until.max(until),
-            None => {
-                let lasted = self.settings.shortest_open;
-                self.open = Some(Opened { since: now, until, lasted, probes_in_flight: 0, probed_at: now });
-            }
+        if let Some(open) = &mut self.open {
+            open.until = open.until.max(until);
+        } else {
+            let lasted = self.settings.shortest_open;
+            self.open = Some(Opened { since: now, until, lasted, probes_in_flight: 0, probed_at: now });
         }
     }
 
