@@ -97,7 +97,7 @@ impl Settlement {
         })?;
         let mut settlement = Self::new(gateway, snapshot, call, seat);
         settlement.in_flight = Some(gateway.begin_call());
-        settlement.sample = Sample::begin(snapshot, call);
+        settlement.sample = Sample::begin(gateway, snapshot, call);
         Ok(settlement)
     }
 

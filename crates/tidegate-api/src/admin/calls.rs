@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tidegate_catalog::NanoDollars;
 use tidegate_gateway::GatewayError;
-use tidegate_store::{CallId, CallsQuery, KeptText, LedgerEntry, Text};
+use tidegate_store::{CallId, CallsQuery, Exposure, KeptText, LedgerEntry, Text};
 
 use super::context::{Context, Reply};
 use super::refusal::{forbidden, not_found, of_store};
@@ -60,6 +60,11 @@ pub(super) struct CallView {
     attempts: Vec<AttemptView>,
     /// What the target could not express.
     dropped: Vec<String>,
+    /// The experiment that it takes part in.
+    experiment: Option<ExposureView>,
+    /// What callers said of the answer, where a single call is asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    feedback: Vec<FeedbackView>,
     /// What the caller sent, where the configuration has it kept, and a single call is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<BodyView>,
@@ -75,6 +80,34 @@ struct BodyView {
     text: String,
     /// Whether the rest was left out.
     is_cut: bool,
+}
+
+/// A call's part in an experiment.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "CallExperiment")]
+struct ExposureView {
+    name: String,
+    run: String,
+    arm: String,
+    /// Of a shadow: the call that it follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow_of: Option<String>,
+    /// Of a shadow: how similar the answers are, from 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    similarity: Option<f64>,
+}
+
+/// What a caller said of an answer.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Feedback")]
+struct FeedbackView {
+    /// Who: the id of a key, or the bearer of a token.
+    caller: String,
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    at: Timestamp,
+    score: Option<f64>,
+    label: Option<String>,
+    comment: Option<String>,
 }
 
 /// An attempt of a call.
@@ -142,6 +175,17 @@ pub(super) async fn get(context: Context) -> Result<Reply, GatewayError> {
     }
     let bodies = context.administration.store.bodies(parsed).await.map_err(|error| of_store(&error))?;
     let mut view = CallView::from(call);
+    let said = context.access().feedback(parsed).await.map_err(|error| of_store(&error))?;
+    view.feedback = said
+        .into_iter()
+        .map(|(caller, it)| FeedbackView {
+            caller,
+            at: it.at,
+            score: it.score,
+            label: it.label,
+            comment: it.comment,
+        })
+        .collect();
     if let Some(bodies) = bodies {
         view.request = bodies.request.map(BodyView::from);
         view.response = bodies.response.map(BodyView::from);
@@ -197,8 +241,22 @@ impl From<LedgerEntry> for CallView {
             tags: it.tags.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             attempts: it.attempts.into_iter().map(AttemptView::from).collect(),
             dropped: it.dropped.into_iter().map(word).collect(),
+            experiment: it.exposure.map(|exposure| ExposureView::from(*exposure)),
+            feedback: Vec::new(),
             request: None,
             response: None,
+        }
+    }
+}
+
+impl From<Exposure> for ExposureView {
+    fn from(it: Exposure) -> Self {
+        Self {
+            name: word(it.experiment),
+            run: word(it.run),
+            arm: word(it.arm),
+            shadow_of: it.pair.as_ref().map(|pair| pair.of.to_string()),
+            similarity: it.pair.and_then(|pair| pair.likeness).map(|likeness| likeness.similarity),
         }
     }
 }

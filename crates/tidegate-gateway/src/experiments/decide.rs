@@ -152,3 +152,73 @@ pub(super) fn percent(share: f64) -> String {
 pub(super) fn milliseconds(now: Timestamp) -> u64 {
     u64::try_from(now.as_millisecond()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_config::Unit;
+    use tidegate_policy::experiments::{BanditSettings, GuardSettings, Metric};
+
+    use super::super::prepared::Arm;
+    use super::*;
+
+    /// A test of two equal arms that shifts by feedback.
+    fn split() -> Split {
+        let arm = |name: &'static str| Arm { name: name.into(), share: 0.5, target: None };
+        Split {
+            name: "greeting".into(),
+            run: "1".into(),
+            by: Unit::Call,
+            arms: vec![arm("control"), arm("new")],
+            control: 0,
+            guard: Some(GuardSettings::default()),
+            bandit: Some(BanditSettings { metric: Metric::Feedback, least: 0.05, most_moved: 0.1 }),
+            canary: None,
+        }
+    }
+
+    fn sums(values: [(Metric, f64); 2]) -> RunSums {
+        let mut sums = RunSums::default();
+        for (name, (metric, value)) in ["control", "new"].into_iter().zip(values) {
+            let mut arm = ArmSums::default();
+            (0..200).for_each(|_| arm.add(metric, value, None));
+            sums.arms.insert(name.to_owned(), arm);
+        }
+        sums
+    }
+
+    fn kept(decided: Decided) -> Kept {
+        Kept { run: "1".to_owned(), version: 1, state: decided.state }
+    }
+
+    #[test]
+    fn a_bandit_shifts_a_tenth_at_a_time_and_only_when_it_may() {
+        let split = split();
+        let better = sums([(Metric::Feedback, 0.2), (Metric::Feedback, 0.9)]);
+        assert_eq!(decide(&split, None, &better, Timestamp::now(), false), None);
+        let first = decide(&split, None, &better, Timestamp::now(), true).unwrap();
+        assert_eq!(first.action, "experiment.shift");
+        let first = kept(first);
+        let now = weights(&split, Some(&first));
+        assert!((now[1] - 0.6).abs() < 1e-9 && (now[0] - 0.4).abs() < 1e-9, "{now:?}");
+        let second = kept(decide(&split, Some(&first), &better, Timestamp::now(), true).unwrap());
+        assert!(weights(&split, Some(&second))[1] > 0.69);
+        let alike = sums([(Metric::Latency, 9.0), (Metric::Latency, 9.0)]);
+        assert_eq!(decide(&split, None, &alike, Timestamp::now(), true), None, "nobody has said anything");
+    }
+
+    #[test]
+    fn a_stopped_arm_gives_its_calls_to_the_control_and_what_somebody_decided_stays() {
+        let split = split();
+        let worse = sums([(Metric::Errors, 0.0), (Metric::Errors, 1.0)]);
+        let stopped = decide(&split, None, &worse, Timestamp::now(), true).unwrap();
+        assert_eq!(stopped.action, "experiment.stop_arm");
+        let mut kept = kept(stopped);
+        assert_eq!(weights(&split, Some(&kept))[..], [1.0, 0.0]);
+        assert_eq!(decide(&split, Some(&kept), &worse, Timestamp::now(), true), None, "once is enough");
+        kept.state = State { is_held: true, ..State::default() };
+        assert_eq!(decide(&split, Some(&kept), &worse, Timestamp::now(), true), None);
+        kept.state = State { promoted: Some("new".to_owned()), ..State::default() };
+        assert_eq!(weights(&split, Some(&kept))[..], [0.0, 1.0]);
+        assert_eq!(decide(&split, Some(&kept), &worse, Timestamp::now(), true), None);
+    }
+}

@@ -82,6 +82,8 @@ async fn follow_and_look(gateway: Arc<Gateway>, access: Access, pace: Pace) {
 
 /// Looks at what was seen of a split and decides what follows. Each replica does; of two that decide at once one does.
 async fn look(gateway: &Gateway, access: &Access, split: &Split, shift: Duration) -> Result<(), AccessError> {
+    // The version first: where another decision comes in between, this one is not made.
+    let version = gateway.experiments.version(&split.name);
     let kept = gateway.experiments.get(split);
     let run = run_now(split, kept.as_deref());
     let sums = access.experiment_sums(&split.name, &run).await?;
@@ -92,7 +94,7 @@ async fn look(gateway: &Gateway, access: &Access, split: &Split, shift: Duration
         .map(|at| Duration::from_millis(milliseconds(now).saturating_sub(at)));
     let may_shift = since_shift.is_none_or(|since| since >= shift);
     let Some(decided) = decide(split, kept.as_deref(), &sums, now, may_shift) else { return Ok(()) };
-    put(gateway, access, split, decided, &Actor::system()).await.map(drop)
+    put(gateway, access, split, version, decided, &Actor::system()).await.map(drop)
 }
 
 /// Puts a decision in force, here at once. False where another was made meanwhile.
@@ -100,6 +102,7 @@ async fn put(
     gateway: &Gateway,
     access: &Access,
     split: &Split,
+    version: u64,
     decided: Decided,
     actor: &Actor,
 ) -> Result<bool, AccessError> {
@@ -107,7 +110,7 @@ async fn put(
     let decision = Decision {
         experiment: &split.name,
         run: &split.run,
-        version: gateway.experiments.version(&split.name),
+        version,
         state: serde_json::to_string(&state).unwrap_or_default(),
         action,
         before,
@@ -171,9 +174,10 @@ pub async fn by_hand(
     // Another decision may come in between; once is likely enough, twice is not chance.
     for _ in 0..2 {
         gateway.experiments.put(&access.experiment_states().await?);
+        let version = gateway.experiments.version(&split.name);
         let kept = gateway.experiments.get(split);
         let decided = decided_by_hand(split, kept.as_deref(), what, arm)?;
-        if put(gateway, access, split, decided, actor).await? {
+        if put(gateway, access, split, version, decided, actor).await? {
             return Ok(());
         }
     }

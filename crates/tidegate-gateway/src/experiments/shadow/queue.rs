@@ -89,6 +89,11 @@ impl ShadowQueue {
         }
     }
 
+    /// Whether nothing more would be taken now.
+    pub(crate) fn is_full(&self) -> bool {
+        self.sender.capacity() == 0 || self.bytes.load(Ordering::Relaxed) >= MAX_BYTES
+    }
+
     /// The other end, once.
     pub(super) fn take(&self) -> Option<mpsc::Receiver<Waiting>> {
         self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()

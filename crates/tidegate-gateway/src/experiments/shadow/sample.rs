@@ -37,7 +37,7 @@ enum Answer {
 
 impl Sample {
     /// Whether this call is to have shadows; which calls do follows from their ids.
-    pub(crate) fn begin(snapshot: &Snapshot, call: &Call) -> Option<Box<Self>> {
+    pub(crate) fn begin(gateway: &Gateway, snapshot: &Snapshot, call: &Call) -> Option<Box<Self>> {
         let of_model = snapshot.experiments.of_model(&call.model)?;
         if of_model.shadows.is_empty() || call.operation != Operation::Chat {
             return None;
@@ -48,11 +48,16 @@ impl Sample {
             .iter()
             .filter(|shadow| takes_part(id.as_bytes(), &shadow.name, shadow.share))
             .filter(|shadow| {
-                let is_small = call.body().len() <= MAX_REQUEST;
-                if !is_small {
-                    shadow.counts.count(ShadowFate::TooLarge);
-                }
-                is_small
+                // Where there is no room now, nothing need be copied.
+                let fate = if call.body().len() > MAX_REQUEST {
+                    ShadowFate::TooLarge
+                } else if gateway.shadows.is_full() {
+                    ShadowFate::QueueFull
+                } else {
+                    return true;
+                };
+                shadow.counts.count(fate);
+                false
             })
             .map(Arc::clone)
             .collect();

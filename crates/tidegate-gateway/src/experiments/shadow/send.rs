@@ -70,12 +70,14 @@ impl Courier {
                     let (gateway, upstream, results) =
                         (Arc::clone(&gateway), upstream.clone(), results.clone());
                     tokio::spawn(async move {
-                        let sent = send(&gateway, &upstream, work).await;
-                        // The other end goes when the process ends.
-                        let _ = results.send(sent).await;
+                        let sending = tokio::spawn(async move { send(&gateway, &upstream, work).await });
+                        // A defect in one must not take a place for ever. The other end goes when the process ends.
+                        let _ = results.send(sending.await.ok().flatten()).await;
                     });
                 }
             });
+            // A name that is being looked up is not waited for.
+            runtime.shutdown_background();
         })?;
         Ok(Self(sender))
     }

@@ -28,6 +28,9 @@ const HOURS_BACK: i64 = 24;
 /// Rows of the last minute, a second and a scope each. Beyond that it is told by the hour.
 const MAX_SECONDS: i64 = 200_000;
 
+/// The kinds of scopes that a limiter counts from its start on.
+const COUNTED: [&str; 4] = ["experiment", "key", "org", "team"];
+
 /// What these scopes have spent, in their order.
 pub(crate) async fn of_scopes(
     database: &Database,
@@ -74,18 +77,18 @@ async fn of_scope(database: &Database, scope: &Scope, now: Timestamp) -> Result<
     Ok(spending)
 }
 
-/// What all organisations, teams and keys have spent. Of those that spent nothing there is nothing.
+/// What all organisations, teams, keys and shadows of experiments have spent. Of those that spent nothing there is nothing.
 pub(crate) async fn of_all(
     database: &Database,
     now: Timestamp,
 ) -> Result<HashMap<Scope, Spending>, StoreError> {
     let mut all = HashMap::new();
-    for kind in ["key", "org", "team"] {
+    for kind in COUNTED {
         read_budgets(database, kind, now, &mut all).await?;
     }
     let mut hours: HashMap<Scope, Vec<HourOfScope>> = HashMap::new();
     for bucket_ms in hours_back(now) {
-        for kind in ["key", "org", "team"] {
+        for kind in COUNTED {
             read_hours(database, kind, bucket_ms, &mut hours).await?;
         }
     }
