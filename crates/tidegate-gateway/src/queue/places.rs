@@ -139,6 +139,11 @@ impl Places {
         .map(|_| self.place())
     }
 
+    /// Whether a call that came now would have a place.
+    pub(crate) fn has_room(&self) -> bool {
+        self.state().is_free(self.most.load(Ordering::Relaxed))
+    }
+
     /// Lets a call wait for a place, for no longer than it has time itself.
     pub fn wait(
         self: &Arc<Self>,

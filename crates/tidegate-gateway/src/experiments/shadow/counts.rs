@@ -17,7 +17,7 @@ pub enum ShadowFate {
     NoBudget,
     /// The candidate's price is not known, and there is a budget.
     NoPrice,
-    /// The candidate's provider does not take calls at the moment.
+    /// The candidate's provider does not take calls at the moment, or callers wait for a place here.
     NotReady,
     /// The ledger takes no more, or the process ends.
     NotRecorded,

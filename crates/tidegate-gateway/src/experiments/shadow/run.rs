@@ -65,12 +65,13 @@ async fn admit(gateway: &Gateway, mut waiting: Waiting) -> Option<Work> {
         None
     };
     waiting.call.id = CallId::now();
-    // Callers come first: where they must wait for the provider, shadows stay away.
+    // Callers come first: where they must wait, for the provider or for a place here, shadows stay away.
     let now = gateway.clock.now();
     let is_ready = |readiness| readiness == Readiness::Ready;
     let planned = &shadow.planned;
     let provider = &planned.provider;
-    if !is_ready(shadow.provider.key_readiness(now))
+    if !gateway.places().has_room()
+        || !is_ready(shadow.provider.key_readiness(now))
         || !is_ready(provider.key_readiness(now))
         || !is_ready(planned.target.health.readiness(now))
     {
