@@ -59,8 +59,8 @@ pub(crate) struct Options {
     /// At most so many rows
     #[arg(long, value_name = "ROWS", default_value_t = 1000)]
     limit: u32,
-    /// The shadows of this experiment, which are no caller's calls, instead of these
-    #[arg(long, value_name = "EXPERIMENT")]
+    /// The shadows of this experiment instead of callers' calls
+    #[arg(long, value_name = "NAME")]
     shadows_of: Option<String>,
     /// As JSON
     #[arg(long, conflicts_with = "csv")]
