@@ -344,6 +344,11 @@ models:
     assert_eq!(row.target(steered).await, "openai/gpt-5");
     let listed = row.client().get("/v1/models").await.json();
     assert_eq!(listed["data"][0]["id"], "auto");
+    // Experiments of the model that is chosen take part.
+    let experiment = "experiments: { greeting: { model: fast, by: call, arms: { control: , other: { target: openai/gpt-5 } } } }";
+    let tried = Row::start(&format!("{auto}{experiment}\n")).await;
+    let received = tried.chat(json!({"model": "auto"})).await;
+    assert!(received.header("x-tidegate-experiment").starts_with("greeting="), "{}", received.text());
     // A key that allows the models allows what is chosen among them.
     let permissions: Permissions = serde_json::from_value(json!({"models": ["fast"]})).unwrap();
     let key = row.gateway.key(NewKey { permissions, ..NewKey::default() }).await;

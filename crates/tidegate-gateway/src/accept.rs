@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
+use tidegate_config::AUTO;
 use tidegate_store::{CallId, Tags, Text};
 use tidegate_wire::json::{Document, Kind};
 use tidegate_wire::{Dialect, PathFacts, carry};
 
 use crate::admit::Principal;
 use crate::error::GatewayError;
-use crate::plan::{ArmTarget, Steering, read_steering};
+use crate::plan::{ArmTarget, Route, Steering, read_steering};
 use crate::queue::priority_of;
 
 /// The longest model name that is looked up; real ones have some 60 characters, fine-tunes and ARNs up to 200.
@@ -109,6 +110,8 @@ pub struct Call {
     pub(crate) headers: CallerHeaders,
     /// What the caller wishes about who is asked.
     pub(crate) steering: Option<Box<Steering>>,
+    /// What was chosen, where the caller names `auto`.
+    pub(crate) route: Option<Route>,
     /// The part that is spent of the tightest budget; `None` where no condition asks, or it cannot be known.
     pub(crate) budget_used: Option<f64>,
     /// Where an experiment wants it to go.
@@ -151,6 +154,7 @@ impl Call {
             end_user: None,
             headers: CallerHeaders(HeaderMap::new()),
             steering: self.steering.clone(),
+            route: None,
             budget_used: None,
             arm: None,
         }
@@ -161,6 +165,14 @@ impl Call {
     pub fn path_facts(&self) -> Option<PathFacts<'_>> {
         let is_elsewhere = self.dialect == Dialect::Gemini || !self.names_model();
         is_elsewhere.then_some(PathFacts { model: &self.model, stream: self.stream })
+    }
+
+    /// The model that is meant: the one that the caller names, or what was chosen for `auto`.
+    pub(crate) fn meant_model(&self) -> &str {
+        match &self.route {
+            Some(route) if self.model.strip_prefix("models/").unwrap_or(&self.model) == AUTO => &route.model,
+            _ => &self.model,
+        }
     }
 
     /// Whether the body itself names the model.
@@ -243,6 +255,7 @@ pub fn accept(id: CallId, arrival: Arrival) -> Result<Call, GatewayError> {
         end_user,
         headers: CallerHeaders(arrival.headers),
         steering,
+        route: None,
         budget_used: None,
         arm: None,
     })

@@ -13,7 +13,7 @@ use crate::error::GatewayError;
 use crate::experiments::choose;
 use crate::gateway::Gateway;
 use crate::hold::{budget_used, hold, put_room, tell_crossed};
-use crate::plan::{nobody_left, plan};
+use crate::plan::{nobody_left, plan, settle_names};
 use crate::relay::{AnswerBody, Onward};
 use crate::settle::Settlement;
 use crate::snapshot::Snapshot;
@@ -74,6 +74,9 @@ pub async fn walk(
     // settlement is dropped, wherever that is.
     let mut settlement = Settlement::open(gateway, &snapshot, &call)?;
 
+    // What the rest must know of the world besides what it finds in the snapshot.
+    gather(gateway, &snapshot, &mut call).await;
+
     // Before `plan`, because an arm's target takes the place of the model's own.
     let mut headers = HeaderMap::new();
     if let Some(chosen) = choose(gateway, &snapshot, &call) {
@@ -84,8 +87,6 @@ pub async fn walk(
         settlement.exposed(chosen.exposure);
     }
 
-    // What the plan must know of the world besides what it finds in the snapshot.
-    gather(gateway, &snapshot, &mut call).await;
     let now = gateway.clock.now();
     let mut plan = plan(&snapshot, &call, now).inspect_err(|error| settlement.refused(error.status))?;
     if plan.targets.is_empty() {
@@ -129,7 +130,7 @@ pub async fn walk(
     settlement.dropped(&losses);
     settlement.first_token();
     put(&mut headers, "x-tidegate-target", &planned.target.label);
-    if let Some(route) = &plan.route {
+    if let Some(route) = &call.route {
         put(&mut headers, "x-tidegate-route", &route.to_string());
     }
     headers.insert("x-tidegate-attempts", HeaderValue::from(settlement.attempts()));
@@ -165,9 +166,7 @@ pub async fn walk(
 /// Finds out what is not known from the request alone: whom the caller means, and how far its budgets are used where a condition
 /// looks at that.
 pub(crate) async fn gather(gateway: &Gateway, snapshot: &Snapshot, call: &mut Call) {
-    if let Some(steering) = &mut call.steering {
-        steering.settle(snapshot);
-    }
+    settle_names(snapshot, call);
     if snapshot.looks_at_budget {
         call.budget_used = budget_used(gateway, call).await;
     }

@@ -35,7 +35,7 @@ impl Chosen {
 /// The arm of this call, where its model has an A/B test or a canary and the caller may use all targets of it: a test with
 /// those alone who may use one arm would compare callers, not targets.
 pub(crate) fn choose(gateway: &Gateway, snapshot: &Snapshot, call: &Call) -> Option<Chosen> {
-    let split = snapshot.experiments.of_model(&call.model)?.split.as_ref()?;
+    let split = snapshot.experiments.of_model(call.meant_model())?.split.as_ref()?;
     // Who says which target is to be asked, takes no part.
     if call.operation != Operation::Chat || call.steering.is_some() {
         return None;

@@ -12,7 +12,7 @@ use tidegate_policy::routing::{Choice, Standing, Strategy};
 use tidegate_policy::{Feature, Moment, Readiness};
 use tidegate_store::CallId;
 
-use super::order::{Plan, Planned, plan_with};
+use super::order::{Plan, Planned, plan_with, settle_names};
 use super::passed_over::nobody_left;
 use super::requirements::Needs;
 use super::trace::{Considered, Trace};
@@ -153,9 +153,7 @@ pub fn explain_offline(
     let clock = Clock::new();
     let snapshot = Snapshot::build(settings, catalog, &[], None, clock)?;
     let mut call = accept(CallId::now(), arrival)?;
-    if let Some(steering) = &mut call.steering {
-        steering.settle(&snapshot);
-    }
+    settle_names(&snapshot, &mut call);
     call.budget_used = Some(0.0);
     Ok(explained(&snapshot, &call, clock, None, |_plan| Vec::new()))
 }
@@ -229,7 +227,7 @@ fn explained(
         operation: call.operation.as_str().to_owned(),
         stream: call.stream,
         experiment: None,
-        route: plan.as_ref().and_then(|plan| plan.route.as_ref()).map(ToString::to_string),
+        route: call.route.as_ref().map(ToString::to_string),
         needs: needs(call),
         order,
         passed_over,

@@ -12,12 +12,13 @@ mod requirements;
 mod steering;
 mod trace;
 
+pub(crate) use difficulty::Route;
 pub(crate) use entries::{ArmTarget, EntryTarget};
 pub use explain::{
     ExplainError, ExplainedNeeds, ExplainedPassedOver, ExplainedRefusal, ExplainedTarget, Explanation,
     explain, explain_offline,
 };
 pub use names::{ListedModel, models_of, target_facts};
-pub(crate) use order::{Plan, Planned, plan};
+pub(crate) use order::{Plan, Planned, plan, settle_names};
 pub(crate) use passed_over::nobody_left;
 pub(crate) use steering::{MEMBERS as STEERING_MEMBERS, Steering, read as read_steering};

@@ -41,8 +41,6 @@ pub(crate) struct Plan {
     pub(crate) deadline: Instant,
     pub(crate) falls_back_on_content_policy: bool,
     pub(crate) strict: bool,
-    /// What was chosen for a call that asked for `auto`.
-    pub(crate) route: Option<Route>,
     /// Whether another target goes on with a stream that breaks.
     pub(crate) goes_on: bool,
     /// Whether a second target is asked when the first is late.
@@ -60,7 +58,6 @@ impl Plan {
             strict: false,
             goes_on: false,
             hedge: None,
-            route: None,
         }
     }
 }
@@ -121,8 +118,7 @@ pub(super) fn plan_with(
 ) -> Result<Plan, GatewayError> {
     let settings = &snapshot.settings;
     let steering = call.steering.as_deref();
-    let route = route(snapshot, call);
-    let asked = asked(snapshot, call, route.as_ref());
+    let asked = asked(snapshot, call);
     let first = asked.first().copied().unwrap_or(Asked { name: &call.model, means: &call.model, sort: None });
     let meaning = resolve(snapshot, first.means)?;
     let policy = match &meaning {
@@ -176,7 +172,6 @@ pub(super) fn plan_with(
         deadline: call.at.checked_add(total).unwrap_or_else(|| call.at + Timeouts::default().total),
         falls_back_on_content_policy,
         strict,
-        route: route.clone(),
         goes_on: policy.recovery == Recovery::Continue,
         hedge,
     })
@@ -194,11 +189,11 @@ struct Asked<'a> {
 }
 
 /// The models that the caller names, in order, each once.
-fn asked<'a>(snapshot: &Snapshot, call: &'a Call, route: Option<&'a Route>) -> SmallVec<[Asked<'a>; 1]> {
+fn asked<'a>(snapshot: &Snapshot, call: &'a Call) -> SmallVec<[Asked<'a>; 1]> {
     let mut all: SmallVec<[Asked<'a>; 1]> = SmallVec::new();
     for written in names_of(call) {
         let (name, sort) = without_suffix(snapshot, written);
-        let means = match route {
+        let means = match &call.route {
             Some(route) if is_auto(snapshot, name).is_some() => &route.model,
             _ => name,
         };
@@ -212,6 +207,14 @@ fn asked<'a>(snapshot: &Snapshot, call: &'a Call, route: Option<&'a Route>) -> S
 fn names_of(call: &Call) -> impl Iterator<Item = &str> {
     let further = call.steering.as_deref().map_or(&[][..], |steering| steering.models.as_slice());
     std::iter::once(call.model.as_str()).chain(further.iter().map(String::as_str))
+}
+
+/// Settles what the names in a call mean: providers in the caller's wishes, and `auto`. Before anything is decided about it.
+pub(crate) fn settle_names(snapshot: &Snapshot, call: &mut Call) {
+    if let Some(steering) = &mut call.steering {
+        steering.settle(snapshot);
+    }
+    call.route = route(snapshot, call);
 }
 
 /// What `auto` chooses, where the call asks for it.

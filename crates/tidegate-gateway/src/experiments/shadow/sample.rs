@@ -38,7 +38,7 @@ enum Answer {
 impl Sample {
     /// Whether this call is to have shadows; which calls do follows from their ids.
     pub(crate) fn begin(gateway: &Gateway, snapshot: &Snapshot, call: &Call) -> Option<Box<Self>> {
-        let of_model = snapshot.experiments.of_model(&call.model)?;
+        let of_model = snapshot.experiments.of_model(call.meant_model())?;
         if of_model.shadows.is_empty() || call.operation != Operation::Chat {
             return None;
         }
