@@ -154,87 +154,79 @@ async fn asked_in_the_end(sim: &RunningSim, model: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_before_the_first_token_takes_the_course_of_its_row() {
-    for (dialect, kind) in DIALECTS {
-        for stream in [false, true] {
-            let cases = if stream { BEFORE.to_vec() } else { [BEFORE, WHOLE].concat() };
-            let names: Vec<String> = cases.iter().map(|case| case.scenario.to_owned()).collect();
-            let (sim, gateway, client) = start(dialect, kind, &names).await;
-            let mut running = tokio::task::JoinSet::new();
-            // Three retries are always within the retry budget.
-            let room = Arc::new(Semaphore::new(3));
-            for (number, case) in cases.into_iter().enumerate() {
-                let client = client.clone();
-                let place = Arc::clone(&room);
-                running.spawn(async move {
-                    let _place = place.acquire().await.unwrap();
-                    let alone = ask(&client, dialect, &format!("one{number}"), stream).await;
-                    let with_next = ask(&client, dialect, &format!("two{number}"), stream).await;
-                    (number, case, alone, with_next)
-                });
+    let [openai, anthropic, gemini] =
+        DIALECTS.map(|(dialect, kind)| move |stream| rows(dialect, kind, stream));
+    tokio::join!(openai(false), openai(true), anthropic(false), anthropic(true), gemini(false), gemini(true));
+}
+
+/// Every row that fails before the first token, in one dialect.
+async fn rows(dialect: Dialect, kind: &'static str, stream: bool) {
+    let cases = if stream { BEFORE.to_vec() } else { [BEFORE, WHOLE].concat() };
+    let names: Vec<String> = cases.iter().map(|case| case.scenario.to_owned()).collect();
+    let (sim, gateway, client) = start(dialect, kind, &names).await;
+    let mut running = tokio::task::JoinSet::new();
+    // Three retries are always within the retry budget.
+    let room = Arc::new(Semaphore::new(3));
+    for (number, case) in cases.into_iter().enumerate() {
+        let client = client.clone();
+        let place = Arc::clone(&room);
+        running.spawn(async move {
+            let _place = place.acquire().await.unwrap();
+            let alone = ask(&client, dialect, &format!("one{number}"), stream).await;
+            let with_next = ask(&client, dialect, &format!("two{number}"), stream).await;
+            (number, case, alone, with_next)
+        });
+    }
+    let mut done = running.join_all().await;
+    done.sort_by_key(|(number, ..)| *number);
+    for (number, case, alone, with_next) in done {
+        if dialect == Dialect::Gemini && case.kind == "content_policy" {
+            // Google refuses content with a 200 that says why and holds no candidate; it goes to the caller as
+            // it is, and nobody else is asked.
+            assert_eq!((alone.status.as_u16(), with_next.status.as_u16()), (200, 200), "{}", alone.text());
+            assert!(alone.text().contains("blockReason"), "{}", alone.text());
+            assert!(asked(&sim, &format!("fine@two{number}")).is_empty());
+            continue;
+        }
+        if stream && case.scenario == "cut-after-0" {
+            // Whether the head still goes out before the cut is up to the system; `way.rs` cuts streams at
+            // every event.
+            continue;
+        }
+        let what = format!("{kind}, stream {stream}, {}: {}", case.scenario, alone.text());
+        let times = asked(&sim, &format!("{}@one{number}", case.scenario));
+        assert_eq!(times.len(), case.attempts, "{what}");
+        let status = case.status;
+        assert_eq!(alone.status, status, "{what}");
+        assert_eq!(alone.header("x-tidegate-attempts"), case.attempts.to_string(), "{what}");
+        assert!(error_of(&alone)["message"].as_str().unwrap().contains(case.scenario), "{what}");
+        let entry = entry(&gateway, &alone).await;
+        assert_eq!(entry.outcome, Outcome::Failed, "{what}");
+        assert_eq!(entry.failure.as_deref(), Some(case.kind), "{what}");
+        assert!(entry.attempts.iter().all(|attempt| attempt.failure.as_deref() == Some(case.kind)), "{what}");
+        if case.kind == "rate_limited" {
+            let seconds: u64 = alone.header("retry-after").parse().unwrap();
+            assert!(seconds >= 1, "{what}");
+            if let [first, second] = times[..] {
+                assert!(second - first >= 1_000, "{what}: {times:?}");
             }
-            let mut done = running.join_all().await;
-            done.sort_by_key(|(number, ..)| *number);
-            for (number, case, alone, with_next) in done {
-                if dialect == Dialect::Gemini && case.kind == "content_policy" {
-                    // Google refuses content with a 200 that says why and holds no candidate; it goes to the caller as
-                    // it is, and nobody else is asked.
-                    assert_eq!(
-                        (alone.status.as_u16(), with_next.status.as_u16()),
-                        (200, 200),
-                        "{}",
-                        alone.text()
-                    );
-                    assert!(alone.text().contains("blockReason"), "{}", alone.text());
-                    assert!(asked(&sim, &format!("fine@two{number}")).is_empty());
-                    continue;
-                }
-                if stream && case.scenario == "cut-after-0" {
-                    // Whether the head still goes out before the cut is up to the system; `way.rs` cuts streams at
-                    // every event.
-                    continue;
-                }
-                let what = format!("{kind}, stream {stream}, {}: {}", case.scenario, alone.text());
-                let times = asked(&sim, &format!("{}@one{number}", case.scenario));
-                assert_eq!(times.len(), case.attempts, "{what}");
-                let status = case.status;
-                assert_eq!(alone.status, status, "{what}");
-                assert_eq!(alone.header("x-tidegate-attempts"), case.attempts.to_string(), "{what}");
-                assert!(error_of(&alone)["message"].as_str().unwrap().contains(case.scenario), "{what}");
-                let entry = entry(&gateway, &alone).await;
-                assert_eq!(entry.outcome, Outcome::Failed, "{what}");
-                assert_eq!(entry.failure.as_deref(), Some(case.kind), "{what}");
-                assert!(
-                    entry.attempts.iter().all(|attempt| attempt.failure.as_deref() == Some(case.kind)),
-                    "{what}"
-                );
-                if case.kind == "rate_limited" {
-                    let seconds: u64 = alone.header("retry-after").parse().unwrap();
-                    assert!(seconds >= 1, "{what}");
-                    if let [first, second] = times[..] {
-                        assert!(second - first >= 1_000, "{what}: {times:?}");
-                    }
-                }
-                // The next target is asked, or is not.
-                let what = format!(
-                    "{kind}, stream {stream}, {} with a second target: {}",
-                    case.scenario,
-                    with_next.text()
-                );
-                let bad = asked(&sim, &format!("{}@two{number}", case.scenario)).len();
-                let good = asked(&sim, &format!("fine@two{number}")).len();
-                if let Some(before) = case.before_next {
-                    assert_eq!((bad, good), (before, 1), "{what}");
-                    assert_eq!(with_next.status, 200, "{what}");
-                    assert_eq!(
-                        with_next.header("x-tidegate-target"),
-                        format!("good{number}/fine@two{number}"),
-                        "{what}"
-                    );
-                } else {
-                    assert_eq!((bad, good), (1, 0), "{what}");
-                    assert_eq!(with_next.status, status, "{what}");
-                }
-            }
+        }
+        // The next target is asked, or is not.
+        let what =
+            format!("{kind}, stream {stream}, {} with a second target: {}", case.scenario, with_next.text());
+        let bad = asked(&sim, &format!("{}@two{number}", case.scenario)).len();
+        let good = asked(&sim, &format!("fine@two{number}")).len();
+        if let Some(before) = case.before_next {
+            assert_eq!((bad, good), (before, 1), "{what}");
+            assert_eq!(with_next.status, 200, "{what}");
+            assert_eq!(
+                with_next.header("x-tidegate-target"),
+                format!("good{number}/fine@two{number}"),
+                "{what}"
+            );
+        } else {
+            assert_eq!((bad, good), (1, 0), "{what}");
+            assert_eq!(with_next.status, status, "{what}");
         }
     }
 }
