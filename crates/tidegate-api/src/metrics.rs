@@ -65,6 +65,10 @@ fn describe() {
         "Calls that ended before any target was asked"
     );
     metrics::describe_counter!(
+        "tidegate_shadows_total",
+        "Calls that were to have a shadow, by what became of it"
+    );
+    metrics::describe_counter!(
         "tidegate_attempt_failures_total",
         "Failed attempts by target and failure kind"
     );

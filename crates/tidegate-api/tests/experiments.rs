@@ -428,3 +428,43 @@ async fn a_budget_holds_and_what_is_too_much_is_dropped_and_counted() {
     assert!(hanging.arrived().len() <= 32, "a few at once");
     gateway.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_administrator_stops_resumes_and_promotes_and_the_audit_log_tells_who() {
+    let (one, other) =
+        (ScriptedProvider::start([openai("one")]).await, ScriptedProvider::start([openai("other")]).await);
+    let experiment =
+        "  greeting: { model: fast, by: call, arms: { control: {}, new: { target: other/n } } }\n";
+    let gateway = TestGateway::start(&yaml(&one, &other, "openai-compatible", experiment)).await;
+    let admin = gateway.key(NewKey { role: Some(tidegate_policy::Role::Admin), ..NewKey::default() }).await;
+    let admin =
+        Client::new(gateway.address()).with_header("authorization", &format!("Bearer {}", admin.expose()));
+    let caller = gateway.key(NewKey::default()).await;
+    let caller =
+        Client::new(gateway.address()).with_header("authorization", &format!("Bearer {}", caller.expose()));
+    let arms = async || {
+        let mut arms = BTreeSet::new();
+        for _ in 0..30 {
+            arms.insert(ask(&caller).await.header("x-tidegate-experiment").to_owned());
+        }
+        arms
+    };
+    let only = |arm: &str| BTreeSet::from([format!("greeting={arm}")]);
+    for (act, body, state, expected) in [
+        ("stop", json!({}), "stopped", Some(only("control"))),
+        ("resume", json!({}), "running", None),
+        ("promote", json!({}), "promoted", Some(only("new"))),
+        ("promote", json!({"arm": "control"}), "promoted", Some(only("control"))),
+    ] {
+        let done = admin.post(&format!("/admin/v1/experiments/greeting/{act}"), &body).await;
+        assert_eq!((done.status.as_u16(), &done.json()["state"]), (200, &json!(state)), "{}", done.text());
+        let seen = arms().await;
+        assert!(expected.as_ref().map_or(seen.len() == 2, |expected| seen == *expected), "{act}: {seen:?}");
+    }
+    let wrong = admin.post("/admin/v1/experiments/greeting/promote", &json!({"arm": "newest"})).await;
+    assert!(wrong.status == 400 && wrong.text().contains("control, new"), "{}", wrong.text());
+    assert_eq!(admin.post("/admin/v1/experiments/other/stop", &json!({})).await.status, 404);
+    let query = AuditQuery { action: Some("experiment.promote".into()), ..AuditQuery::default() };
+    let lines = gateway.store().access().audit(&query).await.unwrap().items;
+    assert!(lines.len() == 2 && lines.iter().all(|line| line.actor.starts_with("key_")), "{lines:?}");
+}
