@@ -236,7 +236,12 @@ impl Course {
         let wait = match rule.same_target {
             SameTarget::OnceFresh if !state.has_retried && !failure.was_sent_again => Some(Duration::ZERO),
             SameTarget::Once if !state.has_retried => Some(state.facts.backoff.wait(1, random)),
-            SameTarget::AfterBackoff => Some(state.facts.backoff.wait(state.tries, random)),
+            // Who says when to come back is not asked sooner, and not waited for longer than anybody is.
+            SameTarget::AfterBackoff => {
+                let wait = state.facts.backoff.wait(state.tries, random);
+                let wait = failure.retry_after.map_or(wait, |said| said.max(wait));
+                (wait <= state.facts.backoff.longest).then_some(wait)
+            }
             _ => None,
         };
         if let Some(after) = wait.filter(|&after| {
@@ -578,6 +583,22 @@ mod tests {
             was_sent_again: false,
             is_other_key_ready: false,
             is_retry_allowed: true,
+        }
+    }
+
+    #[test]
+    fn an_overloaded_target_that_says_when_is_not_asked_sooner_and_not_waited_for_too_long() {
+        for (said_ms, expected) in [
+            (50, attempt(0, 100, false, true)),
+            (3_000, attempt(0, 3_000, false, true)),
+            (6_000, attempt(1, 0, false, false)),
+        ] {
+            let mut course = course(&[None, None], 2);
+            course.begin(Moment::ZERO, |_| Readiness::Ready);
+            let said = Some(Duration::from_millis(said_ms));
+            let facts = FailureFacts { retry_after: said, ..facts(FailureKind::Overloaded) };
+            let step = course.after_failure(facts, Moment::ZERO, 0.5, |_| Readiness::Ready);
+            assert_eq!(step, expected, "{said_ms}");
         }
     }
 

@@ -128,6 +128,8 @@ async fn follow(
         // The budget's place is held for as long as the retry runs, waiting included, and given back otherwise.
         let retry_in_flight = retry.take().filter(|_| is_retry);
         if !after.is_zero() {
+            // All who wait for the same limit to pass would come back in the same moment.
+            let after = after + after.mul_f64(fastrand::f64() * 0.1).min(LONGEST_SCATTER);
             tokio::time::sleep(after).await;
             settlement.waited(after);
         }
@@ -178,6 +180,9 @@ async fn follow(
         }
     }
 }
+
+/// Nobody waits longer than this beyond the time that was said.
+const LONGEST_SCATTER: Duration = Duration::from_millis(500);
 
 const OUT: Readiness = Readiness::Out { probe_at: tidegate_policy::Moment::MAX };
 
