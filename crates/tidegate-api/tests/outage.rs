@@ -47,7 +47,7 @@ async fn an_outage_costs_a_few_attempts_and_ends_with_the_outage() {
     assert!((5..=10).contains(&in_vain), "{in_vain} of {during} calls asked in vain");
 
     let end = PHASE * 3;
-    let last = within(end - PHASE / 4, end);
+    let last = within(PHASE * 11 / 4, end);
     let (mut all, mut back) = (0, 0);
     for (_, is_first, _) in last {
         all += 1;
