@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tidegate_catalog::Catalog;
@@ -266,6 +267,16 @@ impl Gateway {
     pub(crate) fn note_hedgeable(&self, hedge: Hedge) {
         let hedging = Hedging { share: hedge.share.fraction() };
         self.hedges.lock().unwrap_or_else(PoisonError::into_inner).call(hedging);
+    }
+
+    /// After which time a second target may be asked: as configured, else by when the target is late, and later than that
+    /// while few hedges are saved up.
+    pub(crate) fn hedge_delay(
+        &self,
+        configured: Option<Duration>,
+        late: Option<Duration>,
+    ) -> Option<Duration> {
+        self.hedges.lock().unwrap_or_else(PoisonError::into_inner).delay(configured, late)
     }
 
     /// Takes one hedge of what the calls so far allow.

@@ -20,6 +20,7 @@ use super::failure::Failure;
 use super::prepare::Translation;
 use super::{Attempting, Ended, Means};
 use crate::accept::Call;
+use crate::gateway::Gateway;
 use crate::plan::{Plan, Planned};
 use crate::relay::likely_input;
 use crate::series::HedgeOutcome;
@@ -53,12 +54,18 @@ impl Witness {
 }
 
 /// After which time a second target is asked beside this one, if ever.
-pub(super) fn delay(call: &Call, hedge: Hedge, planned: &Planned, now: Moment) -> Option<Duration> {
+pub(super) fn delay(
+    gateway: &Gateway,
+    call: &Call,
+    hedge: Hedge,
+    planned: &Planned,
+    now: Moment,
+) -> Option<Duration> {
     let usual = || {
         let measured = planned.target.health.measured(now);
-        if call.stream { measured.p95_first_token } else { measured.p95_whole }
+        if call.stream { measured.late_after } else { measured.late_after_whole }
     };
-    Hedging::delay(hedge.after, hedge.after.is_none().then(usual).flatten())
+    gateway.hedge_delay(hedge.after, hedge.after.is_none().then(usual).flatten())
 }
 
 type Exchange<'a> = Pin<Box<dyn Future<Output = Result<Reached, Failure>> + Send + 'a>>;

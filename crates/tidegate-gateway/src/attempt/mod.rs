@@ -134,7 +134,8 @@ async fn follow(
             settlement.waited(after);
         }
         let attempting = Attempting::begin(translation.call, planned, candidate, clock, settlement);
-        let late = hedge.and_then(|hedge| hedge::delay(translation.call, hedge, planned, clock.now()));
+        let late = hedge
+            .and_then(|hedge| hedge::delay(means.gateway, translation.call, hedge, planned, clock.now()));
         let Ended { attempting, reached, beside } = match late {
             None => {
                 let manner = Manner { key: attempting.key, is_fresh, witness: None };
