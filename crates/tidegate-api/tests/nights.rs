@@ -178,7 +178,7 @@ async fn an_attempt_in_which_the_caller_hangs_up_is_listed_too() {
 #[tokio::test]
 async fn waiting_for_a_rate_limit_is_no_overhead_of_tidegates() {
     let limited = json!({"type": "error", "error": {"type": "rate_limit_error", "message": "slow down"}});
-    let script = [json_answer(429, &[("retry-after", "2")], &limited), json_answer(200, &[], &answer())];
+    let script = [json_answer(429, &[("retry-after", "5")], &limited), json_answer(200, &[], &answer())];
     let provider = ScriptedProvider::start(script).await;
     let gateway = TestGateway::start(&one_provider("anthropic", &provider)).await;
     let client = Client::new(gateway.address());
@@ -187,7 +187,8 @@ async fn waiting_for_a_rate_limit_is_no_overhead_of_tidegates() {
     let metrics = client.get("/metrics").await.text();
     let overhead =
         metrics.lines().find_map(|line| line.strip_prefix("tidegate_overhead_seconds_sum ")).unwrap();
-    assert!(overhead.parse::<f64>().unwrap() < 1.5, "{overhead}");
+    // The sum is that of all tests in this process, some of which send large requests.
+    assert!(overhead.parse::<f64>().unwrap() < 4.5, "{overhead}");
 }
 
 #[tokio::test]
