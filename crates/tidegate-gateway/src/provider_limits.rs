@@ -20,6 +20,9 @@ const MOST_KEYS: usize = 64;
 /// The window of a limit whose headers do not tell: a minute is what nearly all have.
 const USUAL_WINDOW: Duration = Duration::from_secs(60);
 
+/// The limit of who says only that nothing is left. Any will do that one call hardly changes once it is whole again.
+const PRESUMED_LIMIT: u64 = 100;
+
 /// No provider has a longer window than a month; longer times are mistakes.
 const LONGEST_WINDOW: Duration = Duration::from_secs(31 * 24 * 3600);
 
@@ -141,7 +144,7 @@ impl Told<'_> {
     fn allowance(&self, now: Moment) -> Option<Allowance> {
         let remaining = self.remaining?;
         // Without the limit nobody knows what share is left, unless that is nothing.
-        let limit = self.limit.or_else(|| (remaining == 0).then_some(1))?;
+        let limit = self.limit.or_else(|| (remaining == 0).then_some(PRESUMED_LIMIT))?;
         let window = match self.window {
             "second" => Duration::from_secs(1),
             "hour" => Duration::from_secs(3_600),
