@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 
+use crate::continuation::Sent;
 use crate::event::{Event, PartDelta, PartStart};
 use crate::framing::SseEvent;
 use crate::json::{Document, Value};
@@ -55,6 +56,8 @@ pub struct StreamTap {
     is_complete: bool,
     /// Gemini repeats usage in every frame; only the last one is read.
     last_frame: Option<SseEvent>,
+    /// What was seen, where somebody else could go on with it.
+    sent: Option<Box<Sent>>,
 }
 
 impl std::fmt::Debug for StreamTap {
@@ -75,7 +78,18 @@ impl StreamTap {
             has_usage: false,
             is_complete: false,
             last_frame: None,
+            sent: None,
         }
+    }
+
+    /// Remembers from now on what it sees, so that another target could go on with it.
+    pub fn remember(&mut self) {
+        self.sent = Some(Box::default());
+    }
+
+    /// Gives away what it remembers, and remembers no more.
+    pub fn take_sent(&mut self) -> Option<Box<Sent>> {
+        self.sent.take()
     }
 
     /// Looks at one frame.
@@ -83,23 +97,41 @@ impl StreamTap {
         if !frame.has_data {
             return Ok(FrameFacts { is_token: false, is_usage_only: false });
         }
-        if self.tokens_seen > 0 {
-            match glance(self.dialect, &frame.data) {
-                Glance::PlainToken => {
+        let is_read_light = self.tokens_seen > 0;
+        let document = if is_read_light || (self.sent.is_some() && self.dialect == Dialect::AnthropicMessages)
+        {
+            Document::parse(frame.data.clone()).ok()
+        } else {
+            None
+        };
+        if is_read_light {
+            let glanced = document.as_ref().map_or(Glance::LookCloser, |it| glance(self.dialect, it));
+            match glanced {
+                Glance::PlainToken | Glance::TokenWithUsage if self.remembers(document.as_ref()) => {
                     self.tokens_seen += 1;
-                    self.last_frame = None;
+                    let has_usage = matches!(glanced, Glance::TokenWithUsage);
+                    self.last_frame = has_usage.then(|| frame.clone());
                     return Ok(FrameFacts { is_token: true, is_usage_only: false });
                 }
-                Glance::TokenWithUsage => {
-                    self.tokens_seen += 1;
-                    self.last_frame = Some(frame.clone());
-                    return Ok(FrameFacts { is_token: true, is_usage_only: false });
+                Glance::Structure if self.sent.is_none() => {
+                    return Ok(FrameFacts { is_token: false, is_usage_only: false });
                 }
-                Glance::Structure => return Ok(FrameFacts { is_token: false, is_usage_only: false }),
-                Glance::LookCloser => self.last_frame = None,
+                _ => self.last_frame = None,
             }
         }
-        self.read(frame)
+        self.decode(frame)?;
+        if let Some(sent) = &mut self.sent {
+            sent.note(self.dialect, document.as_ref(), &self.events);
+        }
+        Ok(self.judge(frame))
+    }
+
+    /// Whether a plain frame need not be decoded: nothing is remembered, or it was without.
+    fn remembers(&mut self, document: Option<&Document>) -> bool {
+        match (&mut self.sent, document) {
+            (Some(sent), Some(document)) => sent.append(self.dialect, document),
+            (sent, _) => sent.is_none(),
+        }
     }
 
     /// Says that the stream has ended; returns whether the answer is complete.
@@ -117,7 +149,9 @@ impl StreamTap {
         if let Some(frame) = self.last_frame.take() {
             let tokens_seen = self.tokens_seen;
             // It was glanced at, counted and found well-formed; an error in it would have been seen.
-            drop(self.read(&frame));
+            if self.decode(&frame).is_ok() {
+                self.judge(&frame);
+            }
             self.tokens_seen = tokens_seen;
         }
     }
@@ -143,16 +177,20 @@ impl StreamTap {
         self.is_complete
     }
 
-    fn read(&mut self, frame: &SseEvent) -> Result<FrameFacts, ReplyError> {
+    fn decode(&mut self, frame: &SseEvent) -> Result<(), ReplyError> {
         self.events.clear();
-        self.decoder.decode(frame, &mut self.events)?;
+        self.decoder.decode(frame, &mut self.events)
+    }
+
+    /// What the decoded frame is to the relay.
+    fn judge(&mut self, frame: &SseEvent) -> FrameFacts {
         let is_token = self.events.iter().any(is_token);
         let is_usage_only = self.dialect == Dialect::OpenAiChat
             && self.events.iter().any(|event| matches!(event, Event::Usage(_)))
             && has_no_choices(&frame.data);
         self.tokens_seen += u64::from(is_token);
         self.digest();
-        Ok(FrameFacts { is_token, is_usage_only })
+        FrameFacts { is_token, is_usage_only }
     }
 
     fn digest(&mut self) {
@@ -204,12 +242,11 @@ enum Glance {
 
 /// Tells, without decoding, whether a frame after the first token is a plain one. Whatever is not certainly plain is
 /// looked at closer, so that a mistake here costs time, never correctness.
-fn glance(dialect: Dialect, data: &Bytes) -> Glance {
-    let Ok(document) = Document::parse(data.clone()) else { return Glance::LookCloser };
+fn glance(dialect: Dialect, document: &Document) -> Glance {
     match dialect {
-        Dialect::OpenAiChat => glance_openai(&document),
-        Dialect::AnthropicMessages => glance_anthropic(&document),
-        Dialect::Gemini => glance_gemini(&document),
+        Dialect::OpenAiChat => glance_openai(document),
+        Dialect::AnthropicMessages => glance_anthropic(document),
+        Dialect::Gemini => glance_gemini(document),
     }
     .unwrap_or(Glance::LookCloser)
 }

@@ -2,7 +2,7 @@
 //! known to go on with what another target began.
 
 use bytes::Bytes;
-use tidegate_wire::continuation::{Departed, Following, Said, Sent};
+use tidegate_wire::continuation::{Departed, Following, Said};
 use tidegate_wire::event::Event;
 use tidegate_wire::framing::SseEvent;
 use tidegate_wire::tap::{StreamTap, is_token};
@@ -22,8 +22,6 @@ pub(super) enum Track {
         withholds_usage: bool,
         /// Whether a gap was left in what came, so that it cannot be forwarded chunk by chunk.
         has_gap: bool,
-        /// What was forwarded, where somebody else could go on with it.
-        sent: Option<Box<Sent>>,
     },
     /// They do not.
     Translate(Box<Translated>),
@@ -86,8 +84,11 @@ pub(super) struct Seen {
 
 impl Track {
     pub(super) fn pass(dialect: Dialect, withholds_usage: bool, is_remembered: bool) -> Self {
-        let sent = is_remembered.then(|| Box::new(Sent::new(dialect)));
-        Self::Pass { tap: StreamTap::new(dialect), dialect, withholds_usage, has_gap: false, sent }
+        let mut tap = StreamTap::new(dialect);
+        if is_remembered {
+            tap.remember();
+        }
+        Self::Pass { tap, dialect, withholds_usage, has_gap: false }
     }
 
     pub(super) fn translate(from: Dialect, to: Dialect, options: ReplyOptions, is_remembered: bool) -> Self {
@@ -117,11 +118,8 @@ impl Track {
     /// Takes one frame; appends what goes to the caller, if anything.
     pub(super) fn frame(&mut self, frame: &SseEvent, out: &mut Vec<Bytes>) -> Result<(), Broken> {
         match self {
-            Self::Pass { tap, withholds_usage, has_gap, sent, .. } => {
+            Self::Pass { tap, withholds_usage, has_gap, .. } => {
                 let facts = tap.frame(frame).map_err(Broken::Reply)?;
-                if let Some(sent) = sent {
-                    sent.frame(frame);
-                }
                 if facts.is_usage_only && *withholds_usage {
                     *has_gap = true;
                 } else {
@@ -159,7 +157,7 @@ impl Track {
     /// Nobody can go on with this stream after all: nothing is remembered of it.
     pub(super) fn forget(&mut self) {
         match self {
-            Self::Pass { sent, .. } => *sent = None,
+            Self::Pass { tap, .. } => drop(tap.take_sent()),
             Self::Translate(translated) => {
                 if let Outlet::Caller { said, .. } = &mut translated.outlet {
                     *said = None;
@@ -171,8 +169,8 @@ impl Track {
     /// The stream broke: what another one needs to go on with it, where that was remembered.
     pub(super) fn leave(&mut self, options: ReplyOptions) -> Option<Left> {
         match self {
-            Self::Pass { sent, .. } => {
-                let (said, encoder) = sent.take()?.into_encoder(options);
+            Self::Pass { tap, dialect, .. } => {
+                let (said, encoder) = tap.take_sent()?.into_encoder(*dialect, options);
                 Some(Left { said, encoder })
             }
             Self::Translate(translated) => {

@@ -4,7 +4,7 @@
 //! | file | for |
 //! |---|---|
 //! | `said` | what was told, in the canonical model |
-//! | `sent` | the same of a stream that passes through: its bytes, understood only when they must be |
+//! | `sent` | the same of a stream that passes through, filled by the tap |
 //! | `stretch` | one piece of it, compared with what another target says |
 //! | `following` | the other target's events: passed over, let through, or found to depart |
 

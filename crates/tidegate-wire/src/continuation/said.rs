@@ -25,7 +25,7 @@ pub enum Obstacle {
     Native,
     /// Everything was said already.
     Finished,
-    /// What was sent cannot be understood again.
+    /// The request cannot be read as a conversation.
     Unreadable,
 }
 
@@ -39,7 +39,7 @@ impl Obstacle {
             Self::Media => "holds images or sound",
             Self::Native => "holds blocks that only its provider knows",
             Self::Finished => "had said why it ended",
-            Self::Unreadable => "cannot be read again",
+            Self::Unreadable => "answers a request that cannot be told to others",
         }
     }
 }
@@ -118,6 +118,18 @@ impl Said {
         }
         text.truncate(text.trim_end().len());
         (!text.is_empty()).then_some(text)
+    }
+
+    /// More of the last part, which is of this kind and open. `false` where it is not.
+    pub(super) fn append(&mut self, start: &PartStart, more: &str) -> bool {
+        let last = self.parts.last_mut();
+        let Some(last) = last.filter(|last| last.is_open && last.signature.is_none() && last.start == *start)
+        else {
+            return false;
+        };
+        last.text.push_str(more);
+        self.grow(more.len());
+        true
     }
 
     /// Gives up remembering.

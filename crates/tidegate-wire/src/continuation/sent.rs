@@ -1,24 +1,15 @@
-//! What was forwarded of a stream that passes through. The frames are kept as bytes and understood when there are many of
-//! them, or when somebody else has to go on: most streams never break, and a frame has some fifty times the bytes of the
-//! words in it.
-
-use bytes::Bytes;
+//! What was forwarded of a stream that passes through, as the tap sees it: plain pieces of text are appended where they
+//! stand, everything else comes as the events that the tap's decoder made of it. So a stream is remembered by its words,
+//! for little more than the look that the tap takes at every frame anyway.
 
 use super::said::{Obstacle, Said};
-use crate::event::Event;
-use crate::framing::{SseDecoder, SseEvent};
-use crate::json::Document;
-use crate::{Dialect, ReplyOptions, StreamDecoder, StreamEncoder, Usage};
-
-/// So many bytes of frames are kept before they are understood and let go. An event of a stream has some 200 bytes: short
-/// answers are never looked at, and a thousand streams hold 16 MB at most.
-const MAX_RAW_BYTES: usize = 16 * 1024;
+use crate::event::{Event, PartStart};
+use crate::json::{Document, Value};
+use crate::{Dialect, ReplyOptions, StreamEncoder, Usage};
 
 /// What was forwarded.
+#[derive(Debug, Default)]
 pub struct Sent {
-    dialect: Dialect,
-    decoder: Option<Box<dyn StreamDecoder>>,
-    raw: Vec<u8>,
     said: Said,
     blocks: Blocks,
 }
@@ -30,88 +21,126 @@ struct Blocks {
     open: Option<u32>,
 }
 
-impl std::fmt::Debug for Sent {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let raw = self.raw.len();
-        formatter.debug_struct("Sent").field("raw", &raw).field("said", &self.said).finish_non_exhaustive()
-    }
-}
-
 impl Sent {
-    /// Nothing so far.
-    pub fn new(dialect: Dialect) -> Self {
-        Self { dialect, decoder: None, raw: Vec::new(), said: Said::default(), blocks: Blocks::default() }
-    }
-
-    /// Remembers a frame that was found in order and is forwarded.
-    pub fn frame(&mut self, frame: &SseEvent) {
-        if !frame.has_data || self.said.obstacle().is_some() {
-            return;
-        }
-        if self.raw.len() + frame.raw.len() > MAX_RAW_BYTES {
-            self.understand();
-        }
-        self.raw.extend_from_slice(&frame.raw);
-        if self.raw.len() > MAX_RAW_BYTES {
-            self.understand();
-        }
-    }
-
-    /// How many bytes it holds.
+    /// How many bytes it holds, roughly.
     pub fn bytes(&self) -> usize {
-        self.raw.capacity() + self.said.bytes()
+        self.said.bytes()
     }
 
     /// What the caller has been told, and an encoder that goes on from there.
-    pub fn into_encoder(mut self, options: ReplyOptions) -> (Said, Box<dyn StreamEncoder>) {
-        self.understand();
-        let mut encoder = self.dialect.codec().encoder(options);
+    pub fn into_encoder(self, dialect: Dialect, options: ReplyOptions) -> (Said, Box<dyn StreamEncoder>) {
+        let Self { mut said, blocks } = self;
+        let mut encoder = dialect.codec().encoder(options);
         let mut told_before = Vec::new();
         // The beginning is told with the first figures, where the wire has them there.
         let figures = Event::Usage(Usage::default());
-        for event in self.said.replay().into_iter().chain([figures]) {
+        for event in said.replay().into_iter().chain([figures]) {
             encoder.encode(&event, &mut told_before);
             told_before.clear();
         }
-        if self.dialect == Dialect::AnthropicMessages {
-            let has_open_part = self.said.parts.iter().any(|part| part.is_open);
-            if self.blocks.open.is_some() && !has_open_part {
+        if dialect == Dialect::AnthropicMessages {
+            let has_open_part = said.parts.iter().any(|part| part.is_open);
+            if blocks.open.is_some() && !has_open_part && said.obstacle().is_none() {
                 // A block is open of which nothing is known yet: it is said when it is whole, and never will be.
-                self.said.forget(Obstacle::Native);
+                said.forget(Obstacle::Native);
             }
-            encoder.go_on_at(self.blocks.next, self.blocks.open);
+            encoder.go_on_at(blocks.next, blocks.open);
         }
-        (self.said, encoder)
+        (said, encoder)
     }
 
-    fn understand(&mut self) {
-        let mut frames = SseDecoder::new();
-        frames.push(Bytes::from(std::mem::take(&mut self.raw)));
-        let decoder = self.decoder.get_or_insert_with(|| self.dialect.codec().decoder());
-        let mut events = Vec::new();
-        while let Some(frame) = frames.next_event() {
-            let is_read = frame.is_ok_and(|frame| {
-                self.blocks.note(self.dialect, &frame.data);
-                decoder.decode(&frame, &mut events).is_ok()
-            });
-            if !is_read {
-                return self.said.forget(Obstacle::Unreadable);
-            }
-            for event in events.drain(..) {
-                self.said.note(&event);
-            }
+    /// Takes in a frame and what the dialect's decoder made of it.
+    pub(crate) fn note(&mut self, dialect: Dialect, frame: Option<&Document>, events: &[Event]) {
+        if let Some(frame) = frame.filter(|_| dialect == Dialect::AnthropicMessages) {
+            self.blocks.note(frame);
+        }
+        for event in events {
+            self.said.note(event);
+        }
+    }
+
+    /// Takes in a frame that goes on with the piece of text or reasoning that is open, and does nothing else: the decoder
+    /// need not see it. `false` where it is not certainly one.
+    pub(crate) fn append(&mut self, dialect: Dialect, frame: &Document) -> bool {
+        if self.said.obstacle().is_some() {
+            return true;
+        }
+        let piece = match dialect {
+            Dialect::OpenAiChat => openai_piece(frame),
+            Dialect::AnthropicMessages => self.anthropic_piece(frame),
+            Dialect::Gemini => gemini_piece(frame),
+        };
+        let Some((start, text)) = piece else { return false };
+        text.as_string().is_some_and(|text| self.said.append(&start, &text))
+    }
+
+    fn anthropic_piece<'a>(&self, frame: &'a Document) -> Option<(PartStart, Value<'a>)> {
+        let index = frame.get("index").and_then(Value::as_u64);
+        if index != self.blocks.open.map(u64::from) {
+            return None;
+        }
+        let delta = frame.get("delta")?;
+        match delta.get("type")?.as_string()?.as_ref() {
+            "text_delta" => Some((PartStart::Text, delta.get("text")?)),
+            "thinking_delta" => Some((PartStart::Reasoning, delta.get("thinking")?)),
+            _ => None,
         }
     }
 }
 
-impl Blocks {
-    fn note(&mut self, dialect: Dialect, data: &Bytes) {
-        if dialect != Dialect::AnthropicMessages {
-            return;
+fn openai_piece(frame: &Document) -> Option<(PartStart, Value<'_>)> {
+    let choice = frame.get("choices")?.elements().next()?;
+    let is_first = choice.get("index").is_none_or(|index| index.as_u64() == Some(0));
+    if !is_first || choice.get("logprobs").is_some_and(|logprobs| !logprobs.is_null()) {
+        return None;
+    }
+    let mut piece = None;
+    for (key, value) in choice.get("delta")?.members() {
+        if value.is_null() || key.is("role") {
+            continue;
         }
-        let Ok(document) = Document::parse(data.clone()) else { return };
-        let index = || document.get("index")?.as_u64().and_then(|index| u32::try_from(index).ok());
-        match document.get("type").and_then(crate::json::Value::as_string).as_deref() {
+        let start = if key.is("content") {
+            PartStart::Text
+        } else if key.is("reasoning_content") {
+            PartStart::Reasoning
+        } else {
+            return None;
+        };
+        if piece.replace((start, value)).is_some() {
+            return None;
+        }
+    }
+    piece
+}
+
+fn gemini_piece(frame: &Document) -> Option<(PartStart, Value<'_>)> {
+    let candidate = frame.get("candidates")?.elements().next()?;
+    let is_first = candidate.get("index").is_none_or(|index| index.as_u64() == Some(0));
+    if !is_first || candidate.get("logprobsResult").is_some() {
+        return None;
+    }
+    let mut parts = candidate.get("content")?.get("parts")?.elements();
+    let (part, None) = (parts.next()?, parts.next()) else { return None };
+    let mut text = None;
+    let mut start = PartStart::Text;
+    for (key, value) in part.members() {
+        if key.is("text") {
+            text = Some(value);
+        } else if key.is("thought") {
+            if value.as_bool() == Some(true) {
+                start = PartStart::Reasoning;
+            }
+        } else {
+            return None;
+        }
+    }
+    Some((start, text?))
+}
+
+impl Blocks {
+    fn note(&mut self, frame: &Document) {
+        let index = || frame.get("index")?.as_u64().and_then(|index| u32::try_from(index).ok());
+        match frame.get("type").and_then(Value::as_string).as_deref() {
             Some("content_block_start") => {
                 self.open = index().or(Some(self.next));
                 self.next = self.open.map_or(self.next, |open| open.saturating_add(1)).max(self.next);

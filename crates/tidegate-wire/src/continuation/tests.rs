@@ -7,6 +7,7 @@ use crate::conversation::{Content, Part, ToolCall};
 use crate::event::{Assembler, Event, PartDelta, events_of};
 use crate::framing::SseDecoder;
 use crate::reply::{Choice, Finish, FinishReason, Reply};
+use crate::tap::StreamTap;
 use crate::{Dialect, ReplyOptions, Usage};
 
 fn call(id: &str, name: &str, arguments: &str) -> Part {
@@ -202,11 +203,12 @@ fn an_answer_goes_on_in_every_wire_at_every_cut() {
             let uncut = decoded(dialect, &frames.concat());
             for cut in 1..frames.len() {
                 let before = frames.get(..cut).unwrap();
-                let mut sent = Sent::new(dialect);
+                let mut tap = StreamTap::new(dialect);
+                tap.remember();
                 for frame in before {
-                    sent.frame(&event_of(frame));
+                    tap.frame(&event_of(frame)).unwrap();
                 }
-                let (said, mut encoder) = sent.into_encoder(options());
+                let (said, mut encoder) = tap.take_sent().unwrap().into_encoder(dialect, options());
                 if let Some(obstacle) = said.obstacle() {
                     assert_eq!(obstacle, Obstacle::Finished, "{dialect}, cut {cut}");
                     continue;
@@ -395,22 +397,23 @@ fn only_text_can_be_given_as_a_beginning() {
 }
 
 #[test]
-fn what_is_remembered_of_a_long_stream_stays_small_and_then_ends() {
+fn what_is_remembered_of_a_stream_ends_at_a_limit() {
     let frame = |text: &str| {
         let chunk = serde_json::json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m",
             "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": null}]});
         event_of(format!("data: {chunk}\n\n").as_bytes())
     };
-    let mut sent = Sent::new(Dialect::OpenAiChat);
-    for _ in 0..20_000 {
-        sent.frame(&frame(" word"));
-        assert!(sent.bytes() < MAX_SAID_BYTES);
+    let mut tap = StreamTap::new(Dialect::OpenAiChat);
+    tap.remember();
+    for frames in [(" word", 20_000), (&"x".repeat(10_000), 100)] {
+        let (text, count) = frames;
+        let frame = frame(text);
+        for _ in 0..count {
+            tap.frame(&frame).unwrap();
+        }
     }
-    assert!(sent.bytes() < 140_000, "{}", sent.bytes());
-    let long = frame(&"x".repeat(10_000));
-    for _ in 0..100 {
-        sent.frame(&long);
-    }
-    assert!(sent.bytes() < 40_000, "{}", sent.bytes());
-    assert_eq!(sent.into_encoder(ReplyOptions::default()).0.obstacle(), Some(Obstacle::TooLong));
+    let sent = tap.take_sent().unwrap();
+    assert_eq!(sent.bytes(), 0, "what can no longer be gone on with is not kept");
+    let (said, _) = sent.into_encoder(Dialect::OpenAiChat, ReplyOptions::default());
+    assert_eq!(said.obstacle(), Some(Obstacle::TooLong));
 }
