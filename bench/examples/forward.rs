@@ -84,7 +84,8 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (parts, body) = request.into_parts();
-    let options = SendOptions { connect_timeout: Duration::from_secs(5), fresh_connection: false };
+    let options =
+        SendOptions { connect_timeout: Duration::from_secs(5), fresh_connection: false, sent: None };
     let outcome = match read(body).await {
         Some(body) => client.send(&endpoint, Request::from_parts(parts, body), options).await,
         None => return Ok(refusal(StatusCode::BAD_REQUEST)),
