@@ -73,8 +73,10 @@ impl Database {
 mod tests {
     use tidegate_testkit::servers::postgres;
 
+    use tidegate_wire::Usage;
+
     use super::*;
-    use crate::{CallId, Tags, database::query};
+    use crate::{Attempt, CallId, CallsQuery, Outcome, Tags, database::query};
 
     fn position(offset: u64) -> JournalPosition {
         JournalPosition { journal: "one".into(), segment: 1, offset }
@@ -141,6 +143,60 @@ mod tests {
         {
             assert_eq!(database.fetch_one(query(sql)).await.unwrap().get::<i64>("n").unwrap(), 5);
         }
+    }
+
+    /// Calls of two shapes that are frequent, of one that is not, and some with more to say than most; no two are equal.
+    async fn check_shapes(database: Database) {
+        let entries: Vec<LedgerEntry> = (0_u16..350)
+            .map(|number| {
+                let usual = LedgerEntry {
+                    organization_id: Some("org_1".into()),
+                    key_id: (number % 3 > 0).then(|| format!("key_{}", number % 3).into()),
+                    team_id: (number % 5 > 0).then(|| "team_1".into()),
+                    model: Some(if number % 2 == 0 { "fast" } else { "smart" }.into()),
+                    finish_reason: Some("stop".into()),
+                    prices: Some("{}".into()),
+                    outcome: Outcome::Answered,
+                    status: Some(200),
+                    duration_us: u64::from(number),
+                    time_to_first_token_us: (number % 4 > 0).then(|| u64::from(number) / 2),
+                    usage: Usage { input: 10, cache_read: 3, output: u64::from(number), ..Usage::default() },
+                    cost_nanodollars: (number % 7 > 0).then_some(9),
+                    charge_nanodollars: (number % 7 > 0).then_some(10),
+                    attempts: vec![Attempt {
+                        target: "openai/gpt-5-mini".into(),
+                        failure: None,
+                        status: Some(200),
+                        duration_us: 5,
+                        used: None,
+                    }],
+                    bytes_in: 100,
+                    bytes_out: u64::from(number),
+                    ..LedgerEntry::new(CallId::now(), "openai-chat", "chat")
+                };
+                match number {
+                    40..45 => LedgerEntry { streamed: true, status: None, ..usual },
+                    50..55 => LedgerEntry { tags: Tags::parse("app=search").unwrap(), ..usual },
+                    60..65 => LedgerEntry { dropped: vec!["seed".into()], ..usual },
+                    70..75 => LedgerEntry { usage: Usage { reasoning: 7, ..usual.usage }, ..usual },
+                    _ => usual,
+                }
+            })
+            .collect();
+        assert!(database.write_batch(&entries, None, &position(1)).await.unwrap());
+        let mut found = calls::list(&database, &CallsQuery::latest(1_000)).await.unwrap();
+        found.sort_by_key(|entry| entry.duration_us);
+        assert_eq!(found, entries);
+    }
+
+    #[tokio::test]
+    async fn calls_that_are_alike_are_written_together_and_read_as_they_were() {
+        let directory = tempfile::tempdir().unwrap();
+        check_shapes(Database::sqlite(directory.path()).await.unwrap()).await;
+        let place = postgres().database();
+        let database = Database::postgres(&place.url().parse().unwrap()).await.unwrap();
+        check_shapes(database.clone()).await;
+        database.close().await;
     }
 
     #[tokio::test]

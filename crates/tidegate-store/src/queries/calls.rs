@@ -1,5 +1,6 @@
 //! The table `calls`: one row a call. Called by the ledger's writer (insert) and reports (read).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use crate::{
     ledger::{CacheState, CallId, CallsQuery, LedgerEntry, Outcome, Tags, Text},
 };
 
-/// In the order in which [`bind`] adds the values.
+/// In the order in which [`push_values`] adds the values.
 const COLUMNS: [&str; 39] = [
     "id",
     "started_at_ms",
@@ -66,19 +67,171 @@ const MAX_COUNT: u64 = 1 << 40;
 /// The dearest call that can be recorded, 70,000 dollars; for the same reason.
 const MAX_COST_NANODOLLARS: u64 = 1 << 46;
 
+/// Fewer alike ones than this are not worth a statement of their own.
+const LEAST_ALIKE: usize = 16;
+
 /// Inserts all that are not there yet. Says how many those were.
+///
+/// Most calls of a batch were answered by a few targets in the same way and differ in little but their figures: for those
+/// all else is bound once a statement, which halves what an entry costs.
 pub(crate) async fn insert(
     transaction: &mut Transaction,
     entries: &[LedgerEntry],
 ) -> Result<u64, StoreError> {
-    static INSERTS: ManyRows = ManyRows::new("calls", &COLUMNS, |kind| match kind {
-        Kind::Sqlite => "ON CONFLICT (id) DO NOTHING".to_owned(),
-        Kind::Postgres => "ON CONFLICT (id, started_at_ms) DO NOTHING".to_owned(),
-    });
-    INSERTS.run(transaction, entries, push_values).await
+    static INSERTS: ManyRows = ManyRows::new("calls", &COLUMNS, unless_there);
+    static ALIKE: ManyRows = ManyRows::sharing("calls", &SHARED, &OWN, unless_there);
+    let mut alike = BTreeMap::<Shape<'_>, Vec<&LedgerEntry>>::new();
+    let mut others = Vec::new();
+    for entry in entries {
+        match Shape::of(entry) {
+            Some(shape) => alike.entry(shape).or_default().push(entry),
+            None => others.push(entry),
+        }
+    }
+    let mut inserted = 0;
+    for (shape, entries) in alike {
+        if entries.len() < LEAST_ALIKE {
+            others.extend(entries);
+        } else {
+            inserted += ALIKE.run_sharing(transaction, &shape.values(), &entries, push_own).await?;
+        }
+    }
+    Ok(inserted + INSERTS.run(transaction, &others, push_values).await?)
 }
 
-fn push_values(values: &mut Vec<Value>, entry: &LedgerEntry) {
+fn unless_there(kind: Kind) -> String {
+    match kind {
+        Kind::Sqlite => "ON CONFLICT (id) DO NOTHING".to_owned(),
+        Kind::Postgres => "ON CONFLICT (id, started_at_ms) DO NOTHING".to_owned(),
+    }
+}
+
+/// The columns that calls of the same shape have in common, in the order of [`Shape::values`]. The last ones hold nothing.
+const SHARED: [&str; 25] = [
+    "end_user",
+    "dialect",
+    "operation",
+    "model",
+    "provider",
+    "upstream_model",
+    "key_label",
+    "failure",
+    "finish_reason",
+    "prices",
+    "organization_id",
+    "outcome",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "input_audio_tokens",
+    "reasoning_tokens",
+    "output_audio_tokens",
+    "web_searches",
+    "status",
+    "streamed",
+    "is_estimated",
+    "tags",
+    "dropped",
+    "cache",
+    "experiment",
+];
+
+/// The columns that each call has for itself, in the order in which [`push_own`] adds the values.
+const OWN: [&str; 14] = [
+    "id",
+    "started_at_ms",
+    "duration_us",
+    "time_to_first_token_us",
+    "key_id",
+    "team_id",
+    "input_tokens",
+    "cache_read_tokens",
+    "output_tokens",
+    "cost_nanodollars",
+    "charge_nanodollars",
+    "attempts",
+    "bytes_in",
+    "bytes_out",
+];
+
+fn push_own(values: &mut Vec<Value>, entry: &&LedgerEntry) {
+    let usage = &entry.usage;
+    values.extend([
+        entry.id.uuid().into(),
+        entry.id.started_at_ms().into(),
+        count(entry.duration_us).into(),
+        entry.time_to_first_token_us.map(count).into(),
+        optional_text(entry.key_id.as_ref()).into(),
+        optional_text(entry.team_id.as_ref()).into(),
+        count(usage.input).into(),
+        count(usage.cache_read).into(),
+        count(usage.output).into(),
+        entry.cost_nanodollars.map(money).into(),
+        entry.charge_nanodollars.map(money).into(),
+        attempts_text(entry),
+        count(entry.bytes_in).into(),
+        count(entry.bytes_out).into(),
+    ]);
+}
+
+/// What calls must have in common to be written together.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Shape<'entry> {
+    texts: [Option<&'entry str>; 11],
+    outcome: &'static str,
+    tokens: [u64; 6],
+    status: Option<u16>,
+    flags: [bool; 2],
+}
+
+impl<'entry> Shape<'entry> {
+    /// `None` for a call with more to say than most.
+    fn of(entry: &'entry LedgerEntry) -> Option<Self> {
+        let is_plain = entry.tags.is_empty()
+            && entry.dropped.is_empty()
+            && entry.cache.is_none()
+            && entry.exposure.is_none();
+        let usage = &entry.usage;
+        is_plain.then(|| Self {
+            texts: [
+                entry.end_user.as_ref().map(cut),
+                Some(cut(&entry.dialect)),
+                Some(cut(&entry.operation)),
+                entry.model.as_ref().map(cut),
+                entry.provider.as_ref().map(cut),
+                entry.upstream_model.as_ref().map(cut),
+                entry.key_label.as_ref().map(cut),
+                entry.failure.as_ref().map(cut),
+                entry.finish_reason.as_ref().map(cut),
+                entry.prices.as_ref().map(cut),
+                entry.organization_id.as_ref().map(cut),
+            ],
+            outcome: entry.outcome.as_str(),
+            tokens: [
+                usage.cache_write_5m,
+                usage.cache_write_1h,
+                usage.input_audio,
+                usage.reasoning,
+                usage.output_audio,
+                usage.web_searches,
+            ],
+            status: entry.status,
+            flags: [entry.streamed, entry.is_estimated],
+        })
+    }
+
+    fn values(&self) -> Vec<Value> {
+        let mut values: Vec<Value> =
+            self.texts.iter().map(|text| text.map(Arc::<str>::from).into()).collect();
+        values.push(self.outcome.into());
+        values.extend(self.tokens.map(|tokens| Value::from(count(tokens))));
+        values.push(self.status.map(i32::from).into());
+        values.extend(self.flags.map(Value::from));
+        values.extend([const { Value::Text(None) }; 4]);
+        values
+    }
+}
+
+fn push_values(values: &mut Vec<Value>, entry: &&LedgerEntry) {
     let usage = &entry.usage;
     values.extend([
         entry.id.uuid().into(),
@@ -111,7 +264,7 @@ fn push_values(values: &mut Vec<Value>, entry: &LedgerEntry) {
         entry.cost_nanodollars.map(money).into(),
         optional_text(entry.prices.as_ref()).into(),
         json_text((!entry.tags.is_empty()).then_some(&entry.tags)),
-        json_text((!entry.attempts.is_empty()).then_some(&entry.attempts)),
+        attempts_text(entry),
         json_text((!entry.dropped.is_empty()).then_some(&entry.dropped)),
         entry.cache.map(CacheState::as_str).into(),
         count(entry.bytes_in).into(),
@@ -121,6 +274,10 @@ fn push_values(values: &mut Vec<Value>, entry: &LedgerEntry) {
         entry.is_estimated.into(),
         json_text(entry.exposure.as_deref()),
     ]);
+}
+
+fn attempts_text(entry: &LedgerEntry) -> Value {
+    json_text((!entry.attempts.is_empty()).then_some(&entry.attempts))
 }
 
 /// Texts, numbers and lists of them always have a JSON form.

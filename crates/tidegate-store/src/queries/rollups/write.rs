@@ -68,7 +68,14 @@ pub(crate) async fn add(transaction: &mut Transaction, entries: &[LedgerEntry]) 
         if !entry.is_shadow() {
             usage_hours.entry((hour, UsageKey::of(entry))).or_default().add(&sums);
         }
-        for_each_scope(entry, |scope| scope_hours.entry((scope, hour)).or_default().add(&sums));
+        for_each_own_scope(entry, |scope| scope_hours.entry((scope, hour)).or_default().add(&sums));
+    }
+    // Organisations and teams stand in the usage already, in far fewer rows than there are calls.
+    for ((hour, UsageKey([organization, team, ..])), sums) in &usage_hours {
+        let wide = [(organization, ScopeKey::Organization(organization)), (team, ScopeKey::Team(team))];
+        for (_, scope) in wide.into_iter().filter(|(id, _)| !id.is_empty()) {
+            scope_hours.entry((scope, *hour)).or_default().add(sums);
+        }
     }
     let mut usage_days = BTreeMap::<(i64, UsageKey<'_>), Sums>::new();
     for ((hour, key), sums) in &usage_hours {
@@ -143,7 +150,8 @@ impl ScopeKey<'_> {
     }
 }
 
-fn for_each_scope<'entry>(entry: &'entry LedgerEntry, mut each: impl FnMut(ScopeKey<'entry>)) {
+/// The scopes of a call below its organisation and team.
+fn for_each_own_scope<'entry>(entry: &'entry LedgerEntry, mut each: impl FnMut(ScopeKey<'entry>)) {
     if entry.is_shadow() {
         // Nobody's call: what it costs is the experiment's alone.
         if let Some(exposure) = &entry.exposure {
@@ -151,14 +159,8 @@ fn for_each_scope<'entry>(entry: &'entry LedgerEntry, mut each: impl FnMut(Scope
         }
         return;
     }
-    if let Some(organization) = &entry.organization_id {
-        each(ScopeKey::Organization(cut(organization)));
-        if let Some(name) = &entry.end_user {
-            each(ScopeKey::EndUser(cut(organization), cut(name)));
-        }
-    }
-    if let Some(team) = &entry.team_id {
-        each(ScopeKey::Team(cut(team)));
+    if let (Some(organization), Some(name)) = (&entry.organization_id, &entry.end_user) {
+        each(ScopeKey::EndUser(cut(organization), cut(name)));
     }
     // Calls without a key are a row too, so that a report by key is complete.
     each(ScopeKey::Key(entry.key_id.as_ref().map_or("", cut)));
