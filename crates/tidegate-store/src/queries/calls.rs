@@ -93,10 +93,12 @@ pub(crate) async fn insert(
         if entries.len() < LEAST_ALIKE {
             others.extend(entries);
         } else {
-            inserted += ALIKE.run_sharing(transaction, &shape.values(), &entries, push_own).await?;
+            inserted += ALIKE
+                .run_sharing(transaction, &shape.values(), &entries, |values, entry| push_own(values, entry))
+                .await?;
         }
     }
-    Ok(inserted + INSERTS.run(transaction, &others, push_values).await?)
+    Ok(inserted + INSERTS.run(transaction, &others, |values, entry| push_values(values, entry)).await?)
 }
 
 fn unless_there(kind: Kind) -> String {
@@ -153,7 +155,7 @@ const OWN: [&str; 14] = [
     "bytes_out",
 ];
 
-fn push_own(values: &mut Vec<Value>, entry: &&LedgerEntry) {
+fn push_own(values: &mut Vec<Value>, entry: &LedgerEntry) {
     let usage = &entry.usage;
     values.extend([
         entry.id.uuid().into(),
@@ -231,7 +233,7 @@ impl<'entry> Shape<'entry> {
     }
 }
 
-fn push_values(values: &mut Vec<Value>, entry: &&LedgerEntry) {
+fn push_values(values: &mut Vec<Value>, entry: &LedgerEntry) {
     let usage = &entry.usage;
     values.extend([
         entry.id.uuid().into(),
