@@ -104,7 +104,7 @@ pub(crate) struct ServerSection {
     /// Worker threads. As many as there are processors, when left out.
     pub(crate) workers: Option<Located<u32>>,
     /// How many calls are worked on at once. More wait in the queue.
-    #[schemars(extend("default" = 4096))]
+    #[schemars(extend("default" = 16384))]
     pub(crate) max_calls: Option<Located<u32>>,
     /// The calls that wait.
     pub(crate) queue: Option<QueueSection>,

@@ -310,7 +310,7 @@ impl Default for Server {
             drain: Duration::from_secs(30),
             auth: Auth::default(),
             workers: None,
-            max_calls: 4096, // some 200 MB of bodies and buffers with ordinary prompts
+            max_calls: 16_384, // some 500 MB where all of them are streams with ordinary prompts
             queue: Queue::default(),
             end_user_header: "x-tidegate-user".to_owned(),
             trusted_proxies: Vec::new(),
