@@ -16,6 +16,10 @@ use tempfile::TempDir;
 const WATCHER: &str = include_str!("watch.sh");
 /// A machine with one busy core needs a while.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Below those that Linux gives to outgoing connections, and above those that services are known by.
+const PORTS: std::ops::Range<u16> = 21_000..32_000;
+/// So often another program may come first.
+const PORTS_TRIED: u32 = 5;
 /// How often something is looked at that takes a moment.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -126,8 +130,7 @@ impl Process {
     }
 
     fn pid(&self) -> Pid {
-        let text = fs::read_to_string(self.directory.join("pid")).expect("the server runs");
-        text.trim().parse().ok().and_then(Pid::from_raw).expect("a process number")
+        pid(&self.directory).expect("the server runs")
     }
 }
 
@@ -153,8 +156,7 @@ fn is_watched(directory: &Path) -> bool {
 
 /// Removes what is left of a server whose watcher was killed, the server itself included.
 fn clear(directory: &Path) {
-    let pid = fs::read_to_string(directory.join("pid")).ok();
-    if let Some(pid) = pid.and_then(|text| text.trim().parse().ok()).and_then(Pid::from_raw) {
+    if let Some(pid) = pid(directory) {
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         // The number may be another program's by now.
         if String::from_utf8_lossy(&command).contains(&*directory.to_string_lossy()) {
@@ -174,7 +176,21 @@ fn clear(directory: &Path) {
 
 /// Starts it with its watcher. Says the port.
 fn start(recipe: &Recipe, directory: &Path) -> u16 {
-    let port = free_port();
+    let mut tried = 0;
+    loop {
+        match start_on(free_port(), recipe, directory) {
+            Ok(port) => return port,
+            Err(log) => {
+                tried += 1;
+                assert!(tried < PORTS_TRIED, "{} does not start: {log}", recipe.name);
+                clear(directory);
+            }
+        }
+    }
+}
+
+/// Starts it with its watcher on this port, or gives what it said before it ended.
+fn start_on(port: u16, recipe: &Recipe, directory: &Path) -> Result<u16, String> {
     let command = (recipe.prepare)(directory, port);
     let mut watcher = Command::new("bash")
         .args(["-c", WATCHER, "watch"])
@@ -188,22 +204,42 @@ fn start(recipe: &Recipe, directory: &Path) -> u16 {
         .stderr(Stdio::null())
         .spawn()
         .expect("bash starts");
-    // It ends after this process, or before it in the case of a private server.
-    std::thread::spawn(move || watcher.wait());
     let deadline = Instant::now() + PATIENCE;
-    while !(recipe.answers)(port) {
-        let log = || fs::read_to_string(directory.join("log")).unwrap_or_default();
+    let log = || fs::read_to_string(directory.join("log")).unwrap_or_default();
+    let mut server = None;
+    loop {
+        if server.is_none() {
+            server = pid(directory);
+        }
+        // Looked at before it is asked: on a port that another program has taken, that one might answer.
+        if server.is_some_and(is_gone) {
+            watcher.kill().and_then(|()| watcher.wait()).expect("its watcher ends");
+            return Err(log());
+        }
+        if server.is_some() && (recipe.answers)(port) && !server.is_some_and(is_gone) {
+            break;
+        }
         assert!(Instant::now() < deadline, "{} does not answer: {}", recipe.name, log());
         sleep(POLL);
     }
+    // It ends after this process, or before it in the case of a private server.
+    std::thread::spawn(move || watcher.wait());
     fs::write(directory.join("port"), port.to_string()).expect("the port is written down");
-    port
+    Ok(port)
 }
 
-/// Another program could take it before the server does; then the server does not start, and the test says so.
+/// A free port that no outgoing connection gets from the system: those of the other tests would take it, by chance, before
+/// the server does, or while the server is down to be started again.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+    let candidates = std::iter::repeat_with(|| fastrand::u16(PORTS));
+    let mut free =
+        candidates.take(1_000).filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    free.next().expect("a free port")
+}
+
+fn pid(directory: &Path) -> Option<Pid> {
+    let text = fs::read_to_string(directory.join("pid")).ok()?;
+    text.trim().parse().ok().and_then(Pid::from_raw)
 }
 
 fn signal(process: Pid, signal: Signal) {

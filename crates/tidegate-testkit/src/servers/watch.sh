@@ -49,4 +49,7 @@ if [ -n "$server" ]; then
   kill -KILL $all "$server" 2>/dev/null
   wait "$server" 2>/dev/null
 fi
-cd / && rm -rf "$directory"
+# Away in one step: who comes now finds either all of it, and waits for its lock, or nothing. Removing it file by file would
+# leave a directory that looks watched, or take away what the next server is just making there.
+gone=$directory.gone.$$
+cd / && mv "$directory" "$gone" 2>/dev/null && rm -rf "$gone"
