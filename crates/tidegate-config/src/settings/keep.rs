@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::Share;
 use crate::secret::Secret;
 
 /// Where keys, budgets and the ledger are kept.
@@ -181,13 +182,7 @@ impl Discount {
 impl fmt::Display for Discount {
     /// As a percentage: `12.5%`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const PER_PERCENT: u32 = 10_000;
-        let (whole, fraction) = (self.0 / PER_PERCENT, self.0 % PER_PERCENT);
-        if fraction == 0 {
-            return write!(formatter, "{whole}%");
-        }
-        let digits = format!("{fraction:04}");
-        write!(formatter, "{whole}.{}%", digits.trim_end_matches('0'))
+        Share::from_millionths(self.0).fmt(formatter)
     }
 }
 

@@ -61,10 +61,13 @@ pub(crate) fn prepare<'a>(
         .map(|model| {
             let targets = model.targets.iter().enumerate().filter_map(|(place, configured)| {
                 let provider = Arc::clone(provider(&configured.provider)?);
-                let target = provider.target(&configured.model, catalog, settings);
-                let (timeouts, retry) = (configured.timeouts, configured.retry);
-                let planned = Planned::new(PlannedTarget { provider, target, timeouts, retry });
-                Some(EntryTarget { place, weight: configured.weight, when: configured.when.clone(), planned })
+                let (weight, when) = (configured.weight, configured.when.clone());
+                Some(EntryTarget {
+                    place,
+                    weight,
+                    when,
+                    ..EntryTarget::alone(provider, configured, settings, catalog)
+                })
             });
             Entry { targets: targets.collect() }
         })

@@ -413,7 +413,7 @@ impl<'a> Planner<'a> {
         // Also where the order is fixed: whoever is out or has just recovered does not stand first.
         let facts = targets.iter().map(|target| (&target.planned, target.weight));
         let choices = choices(strategy, facts, &self.needs, self.call, self.now);
-        let mut ranking: SmallVec<[usize; USUAL_TARGETS]> = ranked(strategy, &choices).into_iter().collect();
+        let mut ranking = ranked(strategy, &choices);
         if let Some(steering) = self.steering {
             ranking.sort_by_key(|place| {
                 let provider = targets.get(*place).map(|target| &target.planned.provider);

@@ -15,48 +15,16 @@ use crate::{
     ledger::{CacheState, CallId, CallsQuery, LedgerEntry, Outcome, Tags, Text},
 };
 
-/// In the order in which [`push_values`] adds the values.
-const COLUMNS: [&str; 39] = [
-    "id",
-    "started_at_ms",
-    "duration_us",
-    "time_to_first_token_us",
-    "key_id",
-    "team_id",
-    "end_user",
-    "dialect",
-    "operation",
-    "model",
-    "provider",
-    "upstream_model",
-    "key_label",
-    "streamed",
-    "outcome",
-    "failure",
-    "status",
-    "finish_reason",
-    "input_tokens",
-    "cache_read_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "input_audio_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "output_audio_tokens",
-    "web_searches",
-    "cost_nanodollars",
-    "prices",
-    "tags",
-    "attempts",
-    "dropped",
-    "cache",
-    "bytes_in",
-    "bytes_out",
-    "organization_id",
-    "charge_nanodollars",
-    "is_estimated",
-    "experiment",
-];
+/// All columns, in the order in which [`push_own`] and [`push_shared`] add the values.
+const COLUMNS: [&str; OWN.len() + SHARED.len()] = {
+    let mut all = [""; OWN.len() + SHARED.len()];
+    let mut place = 0;
+    while place < all.len() {
+        all[place] = if place < OWN.len() { OWN[place] } else { SHARED[place - OWN.len()] };
+        place += 1;
+    }
+    all
+};
 
 /// Longer strings are cut. Names of models come from callers and are bounded by nothing but the size of a request.
 const MAX_TEXT_BYTES: usize = 512;
@@ -89,16 +57,23 @@ pub(crate) async fn insert(
         }
     }
     let mut inserted = 0;
-    for (shape, entries) in alike {
-        if entries.len() < LEAST_ALIKE {
-            others.extend(entries);
-        } else {
-            inserted += ALIKE
-                .run_sharing(transaction, &shape.values(), &entries, |values, entry| push_own(values, entry))
-                .await?;
+    for entries in alike.into_values() {
+        match entries.first() {
+            Some(first) if entries.len() >= LEAST_ALIKE => {
+                let mut shared = Vec::with_capacity(SHARED.len());
+                push_shared(&mut shared, first);
+                inserted += ALIKE
+                    .run_sharing(transaction, &shared, &entries, |values, it| push_own(values, it))
+                    .await?;
+            }
+            _ => others.extend(entries),
         }
     }
-    Ok(inserted + INSERTS.run(transaction, &others, |values, entry| push_values(values, entry)).await?)
+    let push_all = |values: &mut Vec<Value>, entry: &&LedgerEntry| {
+        push_own(values, entry);
+        push_shared(values, entry);
+    };
+    Ok(inserted + INSERTS.run(transaction, &others, push_all).await?)
 }
 
 fn unless_there(kind: Kind) -> String {
@@ -108,7 +83,7 @@ fn unless_there(kind: Kind) -> String {
     }
 }
 
-/// The columns that calls of the same shape have in common, in the order of [`Shape::values`]. The last ones hold nothing.
+/// The columns that calls of the same shape have in common, in the order in which [`push_shared`] adds the values.
 const SHARED: [&str; 25] = [
     "end_user",
     "dialect",
@@ -220,28 +195,11 @@ impl<'entry> Shape<'entry> {
             flags: [entry.streamed, entry.is_estimated],
         })
     }
-
-    fn values(&self) -> Vec<Value> {
-        let mut values: Vec<Value> =
-            self.texts.iter().map(|text| text.map(Arc::<str>::from).into()).collect();
-        values.push(self.outcome.into());
-        values.extend(self.tokens.map(|tokens| Value::from(count(tokens))));
-        values.push(self.status.map(i32::from).into());
-        values.extend(self.flags.map(Value::from));
-        values.extend([const { Value::Text(None) }; 4]);
-        values
-    }
 }
 
-fn push_values(values: &mut Vec<Value>, entry: &LedgerEntry) {
+fn push_shared(values: &mut Vec<Value>, entry: &LedgerEntry) {
     let usage = &entry.usage;
     values.extend([
-        entry.id.uuid().into(),
-        entry.id.started_at_ms().into(),
-        count(entry.duration_us).into(),
-        entry.time_to_first_token_us.map(count).into(),
-        optional_text(entry.key_id.as_ref()).into(),
-        optional_text(entry.team_id.as_ref()).into(),
         optional_text(entry.end_user.as_ref()).into(),
         text(&entry.dialect).into(),
         text(&entry.operation).into(),
@@ -249,31 +207,23 @@ fn push_values(values: &mut Vec<Value>, entry: &LedgerEntry) {
         optional_text(entry.provider.as_ref()).into(),
         optional_text(entry.upstream_model.as_ref()).into(),
         optional_text(entry.key_label.as_ref()).into(),
-        entry.streamed.into(),
-        entry.outcome.as_str().into(),
         optional_text(entry.failure.as_ref()).into(),
-        entry.status.map(i32::from).into(),
         optional_text(entry.finish_reason.as_ref()).into(),
-        count(usage.input).into(),
-        count(usage.cache_read).into(),
+        optional_text(entry.prices.as_ref()).into(),
+        optional_text(entry.organization_id.as_ref()).into(),
+        entry.outcome.as_str().into(),
         count(usage.cache_write_5m).into(),
         count(usage.cache_write_1h).into(),
         count(usage.input_audio).into(),
-        count(usage.output).into(),
         count(usage.reasoning).into(),
         count(usage.output_audio).into(),
         count(usage.web_searches).into(),
-        entry.cost_nanodollars.map(money).into(),
-        optional_text(entry.prices.as_ref()).into(),
+        entry.status.map(i32::from).into(),
+        entry.streamed.into(),
+        entry.is_estimated.into(),
         json_text((!entry.tags.is_empty()).then_some(&entry.tags)),
-        attempts_text(entry),
         json_text((!entry.dropped.is_empty()).then_some(&entry.dropped)),
         entry.cache.map(CacheState::as_str).into(),
-        count(entry.bytes_in).into(),
-        count(entry.bytes_out).into(),
-        optional_text(entry.organization_id.as_ref()).into(),
-        entry.charge_nanodollars.map(money).into(),
-        entry.is_estimated.into(),
         json_text(entry.exposure.as_deref()),
     ]);
 }
