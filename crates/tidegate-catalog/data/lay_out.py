@@ -84,6 +84,9 @@ def line_of(model, local):
     if units:
         words.append("unit:" + ",".join(f"{unit}={number(units[unit], UNIT_DECIMALS)}" for unit in UNITS if unit in units))
     search = model.get("usd_per_web_search")
+    # A search at Anthropic costs the same with every model for which the facts list it, and works with the others too.
+    if not search and model["provider"] == "anthropic" and model["mode"] == "chat":
+        search = {"medium": 0.01}
     if search:
         # Prices differ by the size of the searched context at a few models; `medium` is what providers default to.
         words.append("search=" + number(search.get("medium", search.get("low", search.get("high"))), UNIT_DECIMALS))

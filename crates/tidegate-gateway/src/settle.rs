@@ -49,6 +49,8 @@ pub struct Settlement {
     asking: Option<Asking>,
     /// What the target that answers has used.
     own: Usage,
+    /// What that costs, as far as prices are known.
+    own_nanodollars: u64,
     /// What other attempts have used beside it.
     others: Spent,
     /// The attempts that are under way, whose outcomes are not known yet: two where the first target is late.
@@ -131,6 +133,7 @@ impl Settlement {
             target: None,
             asking: None,
             own: Usage::default(),
+            own_nanodollars: 0,
             others: Spent::default(),
             under_way: SmallVec::new(),
             attempted_at: None,
@@ -156,8 +159,7 @@ impl Settlement {
 
     /// What the call has cost so far, as far as prices are known.
     pub(crate) fn cost(&self) -> NanoDollars {
-        let cost = self.entry.cost_nanodollars.unwrap_or(self.others.nanodollars);
-        NanoDollars(i64::try_from(cost).unwrap_or(i64::MAX))
+        NanoDollars(i64::try_from(self.known_nanodollars()).unwrap_or(i64::MAX))
     }
 
     /// The call was not admitted after all: it leaves no entry.
@@ -288,23 +290,26 @@ impl Settlement {
     /// nano-dollars, where all prices are known.
     pub(crate) fn used(&mut self, usage: Usage) -> Option<u64> {
         self.own = usage;
+        self.own_nanodollars = 0;
         self.entry.usage = self.others.usage.plus(&usage);
         let (prices, kept) = self.target.as_ref()?.prices.as_ref()?;
         self.entry.prices = Some(kept.clone());
-        self.entry.cost_nanodollars = cost_of(&usage, prices)
-            .filter(|_| !self.others.is_unpriced)
-            .map(|own| own.saturating_add(self.others.nanodollars));
+        let own = cost_of(&usage, prices);
+        self.own_nanodollars = own.nanodollars;
+        let is_known = own.is_complete && !self.others.is_unpriced;
+        self.entry.cost_nanodollars = is_known.then(|| self.known_nanodollars());
         self.entry.cost_nanodollars
     }
 
     /// What the attempt that ended last has used, beside the one that answers: its stream broke, or another target was
     /// faster. An estimate.
     pub(crate) fn also_used(&mut self, target: &Target, usage: &Usage) {
-        let cost = target.prices.as_ref().and_then(|(prices, _)| cost_of(usage, prices));
+        let known = target.prices.as_ref().map(|(prices, _)| cost_of(usage, prices));
+        let cost = known.filter(|known| known.is_complete).map(|known| known.nanodollars);
         target.series.usage(usage, cost);
         let others = &mut self.others;
         others.usage = others.usage.plus(usage);
-        others.nanodollars = others.nanodollars.saturating_add(cost.unwrap_or(0));
+        others.nanodollars = others.nanodollars.saturating_add(known.map_or(0, |known| known.nanodollars));
         others.is_unpriced |= cost.is_none();
         self.entry.is_estimated = true;
         if let Some(last) = self.entry.attempts.last_mut() {
@@ -318,6 +323,11 @@ impl Settlement {
         if self.used(self.own).is_none() {
             self.entry.cost_nanodollars = None;
         }
+    }
+
+    /// What it has cost, as far as prices are known.
+    fn known_nanodollars(&self) -> u64 {
+        self.own_nanodollars.saturating_add(self.others.nanodollars)
     }
 
     /// The same of a stream that ended before the provider told what it used.
@@ -379,7 +389,9 @@ impl Settlement {
         if self.entry.outcome == Outcome::Cancelled {
             self.entry.failure = Some(FailureKind::Cancelled.as_str().into());
         }
-        let charge = self.entry.cost_nanodollars.map(|cost| {
+        // Of a call of which a part has no price, the rest is charged all the same: a budget would never end otherwise.
+        let known = self.known_nanodollars();
+        let charge = self.entry.cost_nanodollars.or((known > 0).then_some(known)).map(|cost| {
             let cost = NanoDollars(i64::try_from(cost).unwrap_or(i64::MAX));
             with_margin(cost, self.margin_millionths)
         });
@@ -441,9 +453,16 @@ fn entry_of(call: &Call) -> LedgerEntry {
     entry
 }
 
-fn cost_of(usage: &Usage, prices: &Prices) -> Option<u64> {
+/// What was used costs so much, as far as prices are known.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    nanodollars: u64,
+    is_complete: bool,
+}
+
+fn cost_of(usage: &Usage, prices: &Prices) -> Known {
     let cost = cost(usage, prices, ServiceTier::Standard);
-    cost.is_complete().then(|| u64::try_from(cost.total.0).unwrap_or(0))
+    Known { nanodollars: u64::try_from(cost.total.0).unwrap_or(0), is_complete: cost.is_complete() }
 }
 
 fn micros(duration: Duration) -> u64 {

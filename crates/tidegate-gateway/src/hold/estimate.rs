@@ -1,17 +1,14 @@
 //! What a call may cost at most, before it is made: reserved on budgets, so that they are not exceeded. And how many tokens
 //! it will likely use: reserved on token limits.
 
-use std::sync::OnceLock;
-
-use memchr::memmem::Finder;
 use tidegate_catalog::{NanoDollars, PriceKind, Prices, Rate, ServiceTier};
-use tidegate_wire::Dialect;
-use tidegate_wire::json::Value;
+use tidegate_wire::conversation::ReasoningRequest;
 
+use super::asked::{asked_output, asked_reasoning, is_asked_to_search, searches_by_itself};
+use super::marks::Marks;
 use crate::accept::{Call, Operation};
 use crate::attempt::count_locally;
 use crate::plan::Planned;
-use crate::provider::Target;
 
 /// What providers lay around a conversation: roles, separators, the beginning of the answer, and some of them a preamble.
 const TOKENS_AROUND: u64 = 72;
@@ -40,7 +37,7 @@ const MAX_COUNTED: usize = 1024 * 1024;
 const USUAL_OUTPUT: u64 = 1_024;
 
 /// What can be said about a call before it is made.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Estimate<'a> {
     call: &'a Call,
     /// Input tokens at most.
@@ -49,6 +46,8 @@ pub(super) struct Estimate<'a> {
     requested_output: Option<u64>,
     /// How many answers are asked for.
     choices: u64,
+    /// The reasoning that is asked for, where that is not in the limit of the output.
+    reasoning: Option<ReasoningRequest>,
     marks: Marks,
     has_tools: bool,
 }
@@ -60,7 +59,8 @@ impl<'a> Estimate<'a> {
         let has_tools = call.document.get("tools").is_some() || call.document.get("functions").is_some();
         let marks = Marks::of(call.body());
         let (requested_output, choices) = asked_output(call);
-        let mut estimate = Self { call, input: 0, requested_output, choices, marks, has_tools };
+        let reasoning = asked_reasoning(call);
+        let mut estimate = Self { call, input: 0, requested_output, choices, reasoning, marks, has_tools };
         estimate.input = estimate.with_surroundings(bytes);
         if marks.has_references || searches_by_itself(call) {
             estimate.marks.has_references = true;
@@ -79,7 +79,7 @@ impl<'a> Estimate<'a> {
     /// What the call costs at least, if counting were to say as little as it could.
     pub(super) fn floor(&self) -> Self {
         let bytes = u64::try_from(self.call.body().len()).unwrap_or(u64::MAX);
-        Self { input: bytes / MOST_BYTES_PER_TOKEN, ..*self }
+        Self { input: bytes / MOST_BYTES_PER_TOKEN, ..self.clone() }
     }
 
     /// Counts the input instead. `None` where that is not possible, would take too long, or says no less.
@@ -92,7 +92,7 @@ impl<'a> Estimate<'a> {
         let counted = count_locally(&conversation, &call.model).await.ok()?;
         let counted = counted.saturating_add(self.bytes_beside_conversation() / BYTES_PER_TOKEN);
         let input = self.with_surroundings(counted.saturating_mul(TOKENIZERS_DIFFER_PERCENT) / 100);
-        (input < self.input).then_some(Self { input, ..*self })
+        (input < self.input).then(|| Self { input, ..self.clone() })
     }
 
     /// Schemas of the answer and the like, which are not counted with the conversation and yet become tokens.
@@ -111,10 +111,14 @@ impl<'a> Estimate<'a> {
         let target = &planned.target;
         let (prices, _) = target.prices.as_ref()?;
         let input = target.window.map_or(self.input, |window| self.input.min(window));
-        let output = self.output_at(target).saturating_mul(self.choices);
+        let output = self.output_at(planned).saturating_mul(self.choices);
         let dearest_input = self.dearest(prices, input, &[PriceKind::Input, PriceKind::CacheWrite5m])?;
         let dearest_output = self.dearest(prices, input, &[PriceKind::Output, PriceKind::Reasoning])?;
-        let searches = if self.has_tools { prices.web_search().unwrap_or(Rate::FREE) } else { Rate::FREE };
+        let searches = match prices.web_search() {
+            Some(rate) if self.has_tools => rate,
+            None if is_asked_to_search(self.call) => return None,
+            _ => Rate::FREE,
+        };
         let exact = dearest_input
             .times(input)
             .saturating_add(dearest_output.times(output))
@@ -135,12 +139,18 @@ impl<'a> Estimate<'a> {
         self.requested_output.map(|output| output.saturating_mul(self.choices))
     }
 
-    fn output_at(&self, target: &Target) -> u64 {
-        let most = target.traits.max_output_tokens.or(target.window).unwrap_or(UNKNOWN_MAX_OUTPUT);
-        self.requested_output.map_or(most, |asked| match target.traits.max_output_tokens {
-            Some(limit) => asked.min(limit),
-            None => asked,
-        })
+    fn output_at(&self, planned: &Planned) -> u64 {
+        let (target, traits) = (&planned.target, &planned.target.traits);
+        let most = traits.max_output_tokens.or(target.window).unwrap_or(UNKNOWN_MAX_OUTPUT);
+        let Some(asked) = self.requested_output else { return most };
+        // Translated, the limit may be another one.
+        let sent = match &self.reasoning {
+            Some(reasoning) if planned.dialect() != self.call.dialect => {
+                planned.dialect().codec().most_output(asked, reasoning, traits)
+            }
+            _ => asked,
+        };
+        traits.max_output_tokens.map_or(sent, |limit| sent.min(limit))
     }
 
     fn dearest(&self, prices: &Prices, input: u64, kinds: &[PriceKind]) -> Option<Rate> {
@@ -157,92 +167,6 @@ impl<'a> Estimate<'a> {
 
 /// Rates are for a million.
 const MILLION: u128 = 1_000_000;
-
-/// What the request says about the answer: tokens at most, and how many answers.
-pub(crate) fn asked_output(call: &Call) -> (Option<u64>, u64) {
-    let document = &call.document;
-    let number = |value: Option<Value<'_>>| value.and_then(Value::as_u64);
-    match call.dialect {
-        Dialect::OpenAiChat => {
-            let named = ["max_completion_tokens", "max_tokens"];
-            (
-                named.iter().find_map(|name| number(document.get(name))),
-                number(document.get("n")).unwrap_or(1).max(1),
-            )
-        }
-        Dialect::AnthropicMessages => (number(document.get("max_tokens")), 1),
-        Dialect::Gemini => {
-            let nested = |names: [&str; 2]| {
-                ["generationConfig", "generation_config"].iter().find_map(|outer| {
-                    names.iter().find_map(|inner| number(document.get_nested(outer, inner)))
-                })
-            };
-            let choices = nested(["candidateCount", "candidate_count"]).unwrap_or(1).max(1);
-            (nested(["maxOutputTokens", "max_output_tokens"]), choices)
-        }
-    }
-}
-
-/// Whether the provider is asked to fetch or run things by itself, of which the results are input, too.
-fn searches_by_itself(call: &Call) -> bool {
-    let document = &call.document;
-    let own = ["plugins", "web_search_options", "search_settings", "mcp_servers"];
-    if own.iter().any(|name| document.get(name).is_some_and(|value| !value.is_null())) {
-        return true;
-    }
-    let Some(tools) = document.get("tools") else { return false };
-    tools.elements().any(|tool| match call.dialect {
-        Dialect::OpenAiChat | Dialect::AnthropicMessages => tool
-            .get("type")
-            .and_then(Value::as_string)
-            .is_some_and(|kind| !matches!(&*kind, "function" | "custom")),
-        Dialect::Gemini => {
-            tool.members().any(|(key, _)| !key.is("functionDeclarations") && !key.is("function_declarations"))
-        }
-    })
-}
-
-/// What the body mentions, found by words that all dialects use for it. A word may stand in a text, too: then the estimate
-/// is too high.
-#[derive(Debug, Clone, Copy)]
-struct Marks {
-    /// Images at most.
-    images: u64,
-    /// Documents or sounds of which the body may hold only an address.
-    has_references: bool,
-    /// Documents and sounds in the body, reasoning of earlier turns behind its signature: nobody here can count those.
-    is_uncountable: bool,
-    has_audio: bool,
-    has_cache_control: bool,
-}
-
-impl Marks {
-    fn of(body: &[u8]) -> Self {
-        static WORDS: OnceLock<[Finder<'static>; 8]> = OnceLock::new();
-        let [image, file, document, cached, audio, cache_control, inline, signature] =
-            WORDS.get_or_init(|| {
-                [
-                    "image",
-                    "\"file",
-                    "\"document\"",
-                    "cachedContent",
-                    "audio",
-                    "cache_control",
-                    "\"inline",
-                    "ignature\"",
-                ]
-                .map(Finder::new)
-            });
-        let has = |word: &Finder<'_>| word.find(body).is_some();
-        Self {
-            images: u64::try_from(image.find_iter(body).count()).unwrap_or(u64::MAX),
-            has_references: has(file) || has(document) || has(cached),
-            is_uncountable: has(inline) || has(signature) || has(audio),
-            has_audio: has(audio),
-            has_cache_control: has(cache_control),
-        }
-    }
-}
 
 /// Tokens that a call will likely use.
 pub(super) fn likely_tokens(call: &Call) -> u64 {

@@ -3,8 +3,10 @@
 //! It stands after `plan`, since what a call may cost depends on where it can go, and before `attempt`, since nothing
 //! may cost money that has no room.
 
+mod asked;
 mod estimate;
 mod headers;
+mod marks;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,7 +29,7 @@ use crate::experiments::ShadowFate;
 use crate::gateway::Gateway;
 use crate::plan::{Plan, Planned};
 use crate::way::Refusal;
-pub(crate) use estimate::asked_output;
+pub(crate) use asked::asked_output;
 use estimate::{Estimate, likely_tokens};
 
 /// Margins are in millionths.

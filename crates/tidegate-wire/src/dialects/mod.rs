@@ -10,7 +10,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::conversation::Conversation;
+use crate::conversation::{Conversation, ReasoningRequest};
 use crate::event::Event;
 use crate::failure::{CallerError, ProviderError};
 use crate::framing::SseEvent;
@@ -141,6 +141,12 @@ pub trait Codec: fmt::Debug + Sync {
 
     /// Writes a request for a target of this dialect.
     fn render_request(&self, conversation: &Conversation, options: &RequestOptions<'_>) -> RenderedRequest;
+
+    /// How many tokens of output a rendered request allows that asks for so many and for this reasoning: where reasoning does
+    /// not fit into that, it may come on top.
+    fn most_output(&self, asked: u64, _reasoning: &ReasoningRequest, _traits: &TargetTraits) -> u64 {
+        asked
+    }
 
     /// Reads a whole answer (status 200).
     fn parse_reply(&self, body: &[u8]) -> Result<Reply, ReplyError>;

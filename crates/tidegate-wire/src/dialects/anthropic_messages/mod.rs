@@ -33,8 +33,10 @@ use super::{
     CallerError, Codec, Conversation, PathFacts, ProviderError, RenderedRequest, Reply, ReplyError,
     ReplyOptions, RequestError, RequestOptions, StreamDecoder, StreamEncoder,
 };
+use crate::conversation::ReasoningRequest;
 use crate::json::Document;
 use crate::tap::Tapped;
+use crate::target::TargetTraits;
 
 /// The dialect.
 #[derive(Debug)]
@@ -47,6 +49,10 @@ impl Codec for AnthropicMessages {
 
     fn render_request(&self, conversation: &Conversation, options: &RequestOptions<'_>) -> RenderedRequest {
         render::render_request(conversation, options, parse::Purpose::Message)
+    }
+
+    fn most_output(&self, asked: u64, reasoning: &ReasoningRequest, traits: &TargetTraits) -> u64 {
+        thinking::most_tokens(asked, reasoning, traits)
     }
 
     fn parse_reply(&self, body: &[u8]) -> Result<Reply, ReplyError> {

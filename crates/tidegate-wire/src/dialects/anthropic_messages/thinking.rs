@@ -93,6 +93,18 @@ pub(super) fn plan_thinking<'a>(
     plan
 }
 
+/// The `max_tokens` of a request from another dialect that asks for so many and for this reasoning, whatever the rest of it
+/// says: thinking that gives way takes nothing on top.
+pub(super) fn most_tokens(asked: u64, wanted: &ReasoningRequest, traits: &TargetTraits) -> u64 {
+    let limit = traits.max_output_tokens;
+    let max_tokens = limit.map_or(asked, |limit| asked.min(limit));
+    if traits.thinking != ThinkingStyle::Budget || intent(wanted, false, traits.thinking) != Intent::On {
+        return max_tokens;
+    }
+    let (_, max_tokens) = budget_of(wanted, Some(asked), max_tokens, limit);
+    max_tokens
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Intent {
     Unsaid,

@@ -1,0 +1,97 @@
+//! What a request mentions that costs more than its text: images, sounds, documents, caches.
+
+use std::borrow::Cow;
+use std::sync::OnceLock;
+
+use memchr::memmem::Finder;
+
+/// What the body mentions, found by words that all dialects use for it. A word may stand in a text, too: then the estimate
+/// is too high.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Marks {
+    /// Images at most.
+    pub(super) images: u64,
+    /// Documents or sounds of which the body may hold only an address.
+    pub(super) has_references: bool,
+    /// Documents and sounds in the body, reasoning of earlier turns behind its signature: nobody here can count those.
+    pub(super) is_uncountable: bool,
+    pub(super) has_audio: bool,
+    pub(super) has_cache_control: bool,
+}
+
+impl Marks {
+    pub(super) fn of(body: &[u8]) -> Self {
+        static WORDS: OnceLock<[Finder<'static>; 8]> = OnceLock::new();
+        let [image, file, document, cached, audio, cache_control, inline, signature] =
+            WORDS.get_or_init(|| {
+                [
+                    "image",
+                    "\"file",
+                    "\"document\"",
+                    "cachedContent",
+                    "audio",
+                    "cache_control",
+                    "\"inline",
+                    "ignature\"",
+                ]
+                .map(Finder::new)
+            });
+        let body = &*without_needless_escapes(body);
+        let has = |word: &Finder<'_>| word.find(body).is_some();
+        Self {
+            images: u64::try_from(image.find_iter(body).count()).unwrap_or(u64::MAX),
+            has_references: has(file) || has(document) || has(cached),
+            is_uncountable: has(inline) || has(signature) || has(audio),
+            has_audio: has(audio),
+            has_cache_control: has(cache_control),
+        }
+    }
+}
+
+/// The body with its words as every JSON parser reads them: `"im\u0061ge"` is an image. No encoder escapes letters, so
+/// hardly any body is copied for this.
+fn without_needless_escapes(body: &[u8]) -> Cow<'_, [u8]> {
+    static ESCAPE: OnceLock<Finder<'static>> = OnceLock::new();
+    let escape = ESCAPE.get_or_init(|| Finder::new(b"\\u00"));
+    let mut plain: Option<Vec<u8>> = None;
+    let mut copied = 0;
+    for place in escape.find_iter(body) {
+        let Some(letter) = letter_at(body, place + escape.needle().len()) else { continue };
+        let plain = plain.get_or_insert_with(|| Vec::with_capacity(body.len()));
+        plain.extend_from_slice(body.get(copied..place).unwrap_or_default());
+        plain.push(letter);
+        copied = place + escape.needle().len() + 2;
+    }
+    match plain {
+        None => Cow::Borrowed(body),
+        Some(mut plain) => {
+            plain.extend_from_slice(body.get(copied..).unwrap_or_default());
+            Cow::Owned(plain)
+        }
+    }
+}
+
+/// The letter, digit, `_` or `-` that two hexadecimal digits stand for.
+fn letter_at(body: &[u8], place: usize) -> Option<u8> {
+    let digits = std::str::from_utf8(body.get(place..place + 2)?).ok()?;
+    let byte = u8::from_str_radix(digits, 16).ok()?;
+    (byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')).then_some(byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_words_are_found_and_escapes_of_other_characters_left_alone() {
+        let marks =
+            Marks::of(br#"{"type":"im\u0061ge_url","c\u0061che\u005Fcontrol":{},"f":"\u0022f\u0069le"}"#);
+        assert_eq!((marks.images, marks.has_cache_control), (1, true));
+        assert!(Marks::of(br#"{"\u0066\u0069le":{"file_id":"f"}}"#).has_references);
+        for untouched in
+            [&br#"{"text":"caf\u00e9 \u003cb\u003e \u0022"}"#[..], br#"{"text":"\u00"}"#, b"\\u006"]
+        {
+            assert!(matches!(without_needless_escapes(untouched), Cow::Borrowed(_)));
+        }
+    }
+}
