@@ -220,6 +220,46 @@ async fn all_attempts_of_a_call_share_one_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_every_target_down_a_call_asks_one_of_them_and_notices_soon_who_is_back() {
+    for (dialect, kind) in DIALECTS {
+        for stream in [false, true] {
+            let sim = simulator().await;
+            let yaml = providers(&sim, dialect, kind, &[("one", "[a]"), ("two", "[b]"), ("three", "[c]")])
+                + "retry: { attempts: 3, backoff: 1ms..2ms }\n\
+                   models:\n  m: { targets: [one/overloaded, two/error-500, three/overloaded-for-3s] }\n";
+            let gateway = TestGateway::start(&yaml).await;
+            let client = Client::new(gateway.address());
+            let began = Instant::now();
+            let mut attempts = Vec::new();
+            let answered = loop {
+                let received = ask(&client, dialect, "m", stream).await;
+                if received.status == 200 {
+                    break began.elapsed();
+                }
+                attempts.push(received.header("x-tidegate-attempts").parse::<usize>().unwrap());
+                let words = received.text();
+                assert!(words.contains("were tried or are unavailable"), "{words}");
+                assert!(began.elapsed() < Duration::from_secs(20), "{attempts:?}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            };
+            let what = format!("{kind}, stream {stream}, after {answered:?}: {attempts:?}");
+            // The first calls open the breakers. After that it is one attempt a call, but for the few that find one of
+            // the targets due for its probe.
+            let single = attempts.iter().skip(5).filter(|attempts| **attempts == 1).count();
+            assert!(single >= 20 && single * 10 >= (attempts.len() - 5) * 8, "{what}");
+            assert!(attempts.iter().skip(5).all(|attempts| *attempts <= 3), "{what}");
+            assert!(answered < Duration::from_secs(5), "{what}");
+            for model in ["overloaded", "error-500", "overloaded-for-3s"] {
+                assert!(
+                    asked(&sim, model).len() >= attempts.len() / 6,
+                    "not always the same: {model}, {what}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_stream_goes_on_only_where_a_hard_budget_has_room_for_both_answers() {
     for (dialect, kind) in DIALECTS {
         for (usd, goes_on) in [("0.0035", false), ("0.02", true)] {

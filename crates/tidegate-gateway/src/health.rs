@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidegate_policy::routing::{Answering, Asked, Figures, Measured, Standing};
-use tidegate_policy::{Breaker, BreakerSettings, BreakerState, Moment, Readiness};
+use tidegate_policy::{Breaker, BreakerSettings, BreakerState, Moment, Readiness, WhyOut};
 use tidegate_wire::{FailureKind, Usage};
 
 use crate::clock::Clock;
@@ -72,7 +72,7 @@ impl KeyHealth {
     pub(crate) fn readiness(&self, now: Moment) -> Readiness {
         let out_until = self.out_until.get();
         if out_until > now {
-            return Readiness::Out { probe_at: out_until };
+            return Readiness::Out { why: WhyOut::KeysRefused, probe_at: out_until };
         }
         let until = self.cool_until.get();
         if until > now { Readiness::Cooling { until } } else { Readiness::Ready }
@@ -181,10 +181,13 @@ impl TargetHealth {
     pub(crate) fn readiness(&self, now: Moment) -> Readiness {
         let out_until = self.out_until.get();
         if out_until > now {
-            return Readiness::Out { probe_at: out_until };
+            return Readiness::Out { why: WhyOut::NoSuchModel, probe_at: out_until };
         }
         let breaker = &self.state().breaker;
-        if breaker.is_ready(now) { Readiness::Ready } else { Readiness::Out { probe_at: breaker.ready_at() } }
+        if breaker.is_ready(now) {
+            return Readiness::Ready;
+        }
+        Readiness::Out { why: WhyOut::Failing, probe_at: breaker.ready_at() }
     }
 
     /// Whether it may be asked, and its figures.

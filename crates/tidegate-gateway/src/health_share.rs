@@ -88,7 +88,9 @@ fn own(snapshot: &Snapshot, now: Moment) -> HashMap<String, Moment> {
             match key.health.readiness(now) {
                 Readiness::Ready => {}
                 Readiness::Cooling { until } => drop(own.insert(of_key(About::Rest, provider, key), until)),
-                Readiness::Out { probe_at } => drop(own.insert(of_key(About::Key, provider, key), probe_at)),
+                Readiness::Out { probe_at, .. } => {
+                    own.insert(of_key(About::Key, provider, key), probe_at);
+                }
             }
         }
         for target in provider.known_targets() {

@@ -223,7 +223,7 @@ fn state(
     match readiness {
         Readiness::Ready => (TargetState::Closed, None, None),
         Readiness::Cooling { until } => (TargetState::Cooling, of_keys(), Some(until)),
-        Readiness::Out { probe_at } => (TargetState::Out, of_keys(), Some(probe_at)),
+        Readiness::Out { probe_at, .. } => (TargetState::Out, of_keys(), Some(probe_at)),
     }
 }
 
@@ -231,7 +231,7 @@ fn of_key(key: &Key, target: &Target, now: Moment) -> KeyReport {
     let (state, until) = match key.health.readiness(now) {
         Readiness::Ready => (KeyState::Ready, None),
         Readiness::Cooling { until } => (KeyState::Cooling, Some(until)),
-        Readiness::Out { probe_at } => (KeyState::Out, Some(probe_at)),
+        Readiness::Out { probe_at, .. } => (KeyState::Out, Some(probe_at)),
     };
     KeyReport {
         label: key.label.to_string(),

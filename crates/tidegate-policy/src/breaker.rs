@@ -215,9 +215,11 @@ impl Breaker {
         }
     }
 
-    /// How bad the target is, for choosing the least bad when none is ready: the moment from which it may be probed.
+    /// How bad the target is, for choosing the least bad when none is ready: the moment from which it may be probed. One that
+    /// was just asked goes behind the others, else all calls would ask the same one until it is due, and nobody would notice
+    /// that another is there again.
     pub fn ready_at(&self) -> Moment {
-        self.open.map_or(Moment::ZERO, |open| open.until)
+        self.open.map_or(Moment::ZERO, |open| open.until.max(open.probed_at.saturating_add(open.lasted)))
     }
 
     /// A probe that never came back does not block its place for ever.
@@ -368,6 +370,24 @@ mod tests {
         breaker.begin(at(300));
         assert!(breaker.succeed(at(400), at(400)));
         assert_eq!(breaker.state(at(400)), BreakerState::Closed);
+    }
+
+    #[test]
+    fn one_that_was_asked_as_a_last_resort_is_no_longer_the_least_bad() {
+        let (mut one, mut other) = (opened(), Breaker::new(BreakerSettings::default()));
+        for _ in 0..5 {
+            other.fail(at(100), at(100));
+        }
+        let mut asked = Vec::new();
+        for moment in [200, 300, 400, 500] {
+            let is_one = one.ready_at() <= other.ready_at();
+            let breaker = if is_one { &mut one } else { &mut other };
+            breaker.begin(at(moment));
+            breaker.fail(at(moment), at(moment + 10));
+            asked.push(is_one);
+        }
+        assert_eq!(asked, [true, false, true, false]);
+        assert!(one.is_ready(at(1000)) && other.is_ready(at(1100)), "their probes are not put off by that");
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub use admission_queue::{AdmissionQueue, Displaced, Priority, Queued, Ticket};
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSettings, BreakerState};
 pub use choice::pick_key;
-pub use course::{Candidate, Course, CourseSettings, FailureFacts, Readiness, Step};
+pub use course::{Candidate, Course, CourseSettings, FailureFacts, Readiness, Step, WhyOut};
 pub use limits::{
     Amounts, Budget, BudgetKind, BudgetPeriod, BudgetRoom, BudgetUsage, Counters, IN_FLIGHT_RETRY_AFTER,
     Limits, LimitsUsage, Measure, PeriodStart, RateLimit, RatePeriod, RateUsage, RecentCalls, Remaining,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tidegate_config::Hedge;
 use tidegate_policy::routing::Answering;
 use tidegate_policy::{
-    Backoff, Candidate, Course, CourseSettings, FailureFacts, HealthEffect, Readiness, Step, rule,
+    Backoff, Candidate, Course, CourseSettings, FailureFacts, HealthEffect, Readiness, Step, WhyOut, rule,
 };
 use tidegate_store::Text;
 use tidegate_wire::{FailureKind, Losses};
@@ -185,7 +185,7 @@ async fn follow(
 /// Nobody waits longer than this beyond the time that was said.
 const LONGEST_SCATTER: Duration = Duration::from_millis(500);
 
-const OUT: Readiness = Readiness::Out { probe_at: tidegate_policy::Moment::MAX };
+const OUT: Readiness = Readiness::Out { why: WhyOut::NoSuchModel, probe_at: tidegate_policy::Moment::MAX };
 
 fn candidate(planned: &Planned) -> Candidate {
     Candidate {
@@ -201,10 +201,7 @@ fn readiness_at(plan: &Plan, place: usize, now: tidegate_policy::Moment) -> Read
 
 /// Whether a target and any of its keys can be asked.
 pub(crate) fn readiness(planned: &Planned, now: tidegate_policy::Moment) -> Readiness {
-    match planned.target.health.readiness(now) {
-        Readiness::Ready => planned.provider.key_readiness(now),
-        not_ready => not_ready,
-    }
+    Readiness::of(planned.target.health.readiness(now), planned.provider.key_readiness(now))
 }
 
 /// One attempt as health sees it. Dropped without an outcome (the caller hung up), it says nothing about the target.

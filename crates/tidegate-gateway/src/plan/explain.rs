@@ -253,10 +253,10 @@ fn needs(call: &Call) -> ExplainedNeeds {
 fn as_asked(plan: &Plan, now: Moment, deadline: Moment) -> Vec<&Planned> {
     let mut targets: Vec<&Planned> = plan.targets.iter().collect();
     targets.sort_by_key(|planned| match readiness(planned, now) {
-        Readiness::Ready => (0, Moment::ZERO),
-        Readiness::Cooling { until } if until < deadline => (1, until),
-        Readiness::Out { probe_at } => (2, probe_at),
-        Readiness::Cooling { until } => (3, until),
+        Readiness::Ready => (0, None, Moment::ZERO),
+        Readiness::Cooling { until } if until < deadline => (1, None, until),
+        Readiness::Out { why, probe_at } => (2, Some(why), probe_at),
+        Readiness::Cooling { until } => (3, None, until),
     });
     targets
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate_catalog::{Capabilities, Catalog, PriceTier, Prices};
 use tidegate_config::Settings;
-use tidegate_policy::{Moment, Readiness, pick_key};
+use tidegate_policy::{Moment, Readiness, WhyOut, pick_key};
 use tidegate_store::Text;
 use tidegate_wire::{Dialect, TargetTraits};
 
@@ -280,19 +280,21 @@ impl Provider {
     /// Whether any key can be used, and if not, when.
     pub(crate) fn key_readiness(&self, now: Moment) -> Readiness {
         let mut cooling: Option<Moment> = None;
-        let mut out: Option<Moment> = None;
+        let mut out: Option<(WhyOut, Moment)> = None;
         for key in &self.keys {
             match key.health.readiness(now) {
                 Readiness::Ready => return Readiness::Ready,
                 Readiness::Cooling { until } => {
                     cooling = Some(cooling.map_or(until, |least| least.min(until)));
                 }
-                Readiness::Out { probe_at } => out = Some(out.map_or(probe_at, |least| least.min(probe_at))),
+                Readiness::Out { why, probe_at } => {
+                    out = Some(out.map_or((why, probe_at), |least| least.min((why, probe_at))));
+                }
             }
         }
         match (cooling, out) {
             (Some(until), _) => Readiness::Cooling { until },
-            (None, Some(probe_at)) => Readiness::Out { probe_at },
+            (None, Some((why, probe_at))) => Readiness::Out { why, probe_at },
             (None, None) => Readiness::Ready,
         }
     }
@@ -321,7 +323,7 @@ impl Provider {
             let wait = |key: &Key| match key.health.readiness(now) {
                 Readiness::Ready => Moment::ZERO,
                 Readiness::Cooling { until } => until,
-                Readiness::Out { probe_at } => probe_at.saturating_add(Moment::from_secs(3600)),
+                Readiness::Out { probe_at, .. } => probe_at.saturating_add(Moment::from_secs(3600)),
             };
             self.keys.iter().enumerate().min_by_key(|(_, key)| wait(key)).map_or(0, |(place, _)| place)
         })

@@ -10,7 +10,7 @@ use tidegate_wire::FailureKind;
 
 use crate::Moment;
 use crate::backoff::Backoff;
-use crate::rules::{NextTarget, SameTarget, rule};
+use crate::rules::{HealthEffect, NextTarget, SameTarget, rule};
 
 /// The most attempts of one call, over all targets and keys. Far more than any sane plan has; it bounds a plan of many
 /// keys that all fail.
@@ -41,11 +41,47 @@ pub enum Readiness {
         /// When that is.
         until: Moment,
     },
-    /// It failed too often, or its key or model was refused.
+    /// Not before somebody has found out that it works again.
     Out {
-        /// When a probe may find out whether that has changed. Orders the least bad first.
+        /// What speaks against it.
+        why: WhyOut,
+        /// When a probe may find out whether that has changed; later for one that was just asked all the same. Of several
+        /// that are out for the same reason, the soonest is the least bad.
         probe_at: Moment,
     },
+}
+
+/// Why a candidate is out, the least bad first: an outage ends by itself, a key has to be paid for or put right, and a model
+/// that does not exist is there only once somebody deploys it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WhyOut {
+    /// It failed too often.
+    Failing,
+    /// None of its keys is accepted.
+    KeysRefused,
+    /// The provider does not know the model.
+    NoSuchModel,
+}
+
+impl Readiness {
+    /// Of a target with keys, from what is known of the two.
+    pub fn of(target: Self, keys: Self) -> Self {
+        match (target, keys) {
+            (other, Self::Ready) | (Self::Ready, other) => other,
+            // A provider that told us to wait is not asked before that because its target fails as well.
+            (Self::Out { why: WhyOut::Failing, probe_at }, Self::Cooling { until }) => {
+                Self::Cooling { until: until.max(probe_at) }
+            }
+            (Self::Cooling { until }, Self::Cooling { until: other }) => {
+                Self::Cooling { until: until.max(other) }
+            }
+            (Self::Out { why, probe_at }, Self::Out { why: other, probe_at: later }) => {
+                Self::Out { why: why.max(other), probe_at: probe_at.max(later) }
+            }
+            (out @ Self::Out { .. }, Self::Cooling { .. })
+            | (Self::Cooling { .. }, out @ Self::Out { .. }) => out,
+        }
+    }
 }
 
 /// What holds for the whole course.
@@ -104,6 +140,19 @@ pub struct Course {
     continuations: u32,
     /// One of two that were asked together has failed in a way that settles the call, should the other fail as well.
     is_settled: bool,
+    last_resort: LastResort,
+}
+
+/// What became of asking one that is out, since nobody else was there. Once a call: with every target failing, each call
+/// would else ask all of them in turn, and an outage would be multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LastResort {
+    /// Nobody had to.
+    Unused,
+    /// It is being asked.
+    Asked,
+    /// It failed as was to be expected.
+    Failed,
 }
 
 #[derive(Debug)]
@@ -128,7 +177,15 @@ impl Course {
                 rests_until: None,
             })
             .collect();
-        Self { settings, candidates, current: 0, attempts: 0, continuations: 0, is_settled: false }
+        Self {
+            settings,
+            candidates,
+            current: 0,
+            attempts: 0,
+            continuations: 0,
+            is_settled: false,
+            last_resort: LastResort::Unused,
+        }
     }
 
     /// Whether anybody is left who could go on with an answer: whoever was not asked yet.
@@ -224,11 +281,17 @@ impl Course {
         if self.is_settled || self.attempts >= MOST_ATTEMPTS || now >= self.settings.deadline {
             return Step::GiveUp { cooling_until: None };
         }
-        // A breaker that has opened says enough: with somebody else ready nobody waits for this one.
-        let is_given_up = matches!(readiness(self.current), Readiness::Out { .. })
-            && self.candidates.iter().enumerate().any(|(index, other)| {
-                other.tries == 0 && !other.is_ruled_out && readiness(index) == Readiness::Ready
-            });
+        // What it says of the request it says as one that works.
+        if self.last_resort == LastResort::Asked && rule.health != HealthEffect::None {
+            self.last_resort = LastResort::Failed;
+        }
+        // A breaker that has opened says enough: with somebody else to ask nobody waits for this one.
+        let is_given_up = self.last_resort == LastResort::Failed
+            || matches!(readiness(self.current), Readiness::Out { .. })
+                && self.candidates.iter().enumerate().any(|(index, other)| {
+                    let is_resting = || matches!(readiness(index), Readiness::Cooling { .. });
+                    other.tries == 0 && !other.is_ruled_out && !is_resting()
+                });
         let Some(state) = self.candidates.get_mut(self.current) else {
             return Step::GiveUp { cooling_until: None };
         };
@@ -278,12 +341,12 @@ impl Course {
         self.next(now, failure.is_retry_allowed, readiness)
     }
 
-    /// The next candidate: the first untried one that is ready; else the one whose rest is over first; else the least
+    /// The next candidate: the first untried one that is ready; else the one whose rest is over first; else, once, the least
     /// bad of those that are out.
     fn next(&mut self, now: Moment, is_retry_allowed: bool, readiness: impl Fn(usize) -> Readiness) -> Step {
         let mut first_ready = None;
         let mut soonest: Option<(Moment, usize)> = None;
-        let mut least_bad: Option<(Moment, usize)> = None;
+        let mut least_bad: Option<((WhyOut, Moment), usize)> = None;
         let sooner = |best: Option<(Moment, usize)>, at: Moment, index| match best {
             Some((present, _)) if present <= at => best,
             _ => Some((at, index)),
@@ -301,7 +364,11 @@ impl Course {
             match readiness(index) {
                 Readiness::Ready => first_ready = first_ready.or(Some(index)),
                 Readiness::Cooling { until } => soonest = sooner(soonest, until, index),
-                Readiness::Out { probe_at } => least_bad = sooner(least_bad, probe_at, index),
+                Readiness::Out { why, probe_at } => {
+                    if least_bad.is_none_or(|(present, _)| (why, probe_at) < present) {
+                        least_bad = Some(((why, probe_at), index));
+                    }
+                }
             }
         }
         if let Some(index) = first_ready {
@@ -313,7 +380,8 @@ impl Course {
             let is_retry = self.candidates.get(index).is_some_and(|state| state.tries > 0);
             return self.try_candidate(index, until.saturating_sub(now), false, is_retry);
         }
-        if let Some((_, index)) = least_bad {
+        if let Some((_, index)) = least_bad.filter(|_| self.last_resort != LastResort::Failed) {
+            self.last_resort = LastResort::Asked;
             return self.try_candidate(index, Duration::ZERO, false, false);
         }
         let resting = self.candidates.iter().enumerate().filter(|(_, state)| !state.is_ruled_out);

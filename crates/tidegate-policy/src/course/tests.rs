@@ -71,7 +71,7 @@ fn only_larger_windows_are_asked_when_the_input_was_too_long() {
 }
 
 #[test]
-fn a_target_whose_breaker_has_opened_is_not_retried_while_another_is_ready() {
+fn a_target_whose_breaker_has_opened_is_not_retried_while_another_can_be_asked() {
     let facts = FailureFacts {
         kind: FailureKind::Overloaded,
         retry_after: None,
@@ -79,15 +79,21 @@ fn a_target_whose_breaker_has_opened_is_not_retried_while_another_is_ready() {
         is_other_key_ready: false,
         is_retry_allowed: true,
     };
-    let out = Readiness::Out { probe_at: Moment::from_secs(1) };
-    for (other, expected) in
-        [(Readiness::Ready, attempt(1, 0, false, false)), (out, attempt(0, 100, false, true))]
-    {
+    let resting = Readiness::Cooling { until: Moment::from_secs(5) };
+    for (other, expected) in [
+        (Readiness::Ready, attempt(1, 0, false, false)),
+        (out(1), attempt(1, 0, false, false)),
+        (resting, attempt(0, 100, false, true)),
+    ] {
         let mut course = course(&[None, None], 2);
         course.begin(Moment::ZERO, |_| Readiness::Ready);
-        let readiness = |index| if index == 0 { out } else { other };
+        let readiness = |index| if index == 0 { out(1) } else { other };
         assert_eq!(course.after_failure(facts, Moment::ZERO, 0.5, readiness), expected);
     }
+    let mut alone = course(&[None], 2);
+    alone.begin(Moment::ZERO, |_| Readiness::Ready);
+    let step = alone.after_failure(facts, Moment::ZERO, 0.5, |_| out(1));
+    assert_eq!(step, attempt(0, 100, false, true), "its breaker opened in the middle of the call");
 }
 
 #[test]
@@ -149,20 +155,95 @@ fn of_several_keys_that_are_limited_the_one_that_is_free_first_is_waited_for() {
     assert_eq!(step, Step::GiveUp { cooling_until: Some(Moment::from_secs(2)) });
 }
 
+fn out(seconds: u64) -> Readiness {
+    Readiness::Out { why: WhyOut::Failing, probe_at: Moment::from_secs(seconds) }
+}
+
+fn refused(why: WhyOut) -> Readiness {
+    Readiness::Out { why, probe_at: Moment::ZERO }
+}
+
 #[test]
 fn targets_that_are_out_are_passed_over_and_the_least_bad_is_tried_when_all_are() {
     let mut course = course(&[None, None, None], 1);
-    let out = |seconds| Readiness::Out { probe_at: Moment::from_secs(seconds) };
     let readiness = |index| [out(3), out(1), Readiness::Ready][index];
     assert_eq!(course.begin(Moment::ZERO, readiness), attempt(2, 0, false, false));
-    let facts = FailureFacts {
-        kind: FailureKind::Timeout,
-        retry_after: None,
-        was_sent_again: false,
-        is_other_key_ready: false,
-        is_retry_allowed: true,
-    };
-    assert_eq!(course.after_failure(facts, Moment::ZERO, 0.5, readiness), attempt(1, 0, false, false));
+    let step = course.after_failure(facts(FailureKind::Timeout), Moment::ZERO, 0.5, readiness);
+    assert_eq!(step, attempt(1, 0, false, false));
+    let step = course.after_failure(facts(FailureKind::Timeout), Moment::ZERO, 0.5, readiness);
+    assert_eq!(step, GIVE_UP, "one of those that are out, and no more");
+}
+
+#[test]
+fn with_all_targets_out_one_is_asked_once_whatever_its_failure() {
+    for kind in FailureKind::ALL {
+        for count in [1, 4] {
+            let mut course = course(&vec![None; count], 5);
+            assert_eq!(course.begin(Moment::ZERO, |_| out(1)), attempt(0, 0, false, false));
+            let step = course.after_failure(facts(kind), Moment::ZERO, 0.5, |_| out(1));
+            // What a limited provider says is an invitation: it works.
+            let is_invited = kind == FailureKind::RateLimited;
+            assert_eq!(step, if is_invited { attempt(0, 200, false, true) } else { GIVE_UP }, "{kind}");
+        }
+    }
+}
+
+#[test]
+fn the_least_bad_is_one_that_fails_then_one_without_keys_then_one_that_does_not_exist() {
+    for (targets, expected) in [
+        ([refused(WhyOut::NoSuchModel), refused(WhyOut::KeysRefused), out(30)], 2),
+        ([refused(WhyOut::NoSuchModel), refused(WhyOut::KeysRefused), refused(WhyOut::NoSuchModel)], 1),
+        ([refused(WhyOut::NoSuchModel), out(3), out(2)], 2),
+        ([out(2), out(2), out(2)], 0),
+    ] {
+        let step = course(&[None; 3], 2).begin(Moment::ZERO, |index| targets[index]);
+        assert_eq!(step, attempt(expected, 0, false, false), "{targets:?}");
+    }
+}
+
+#[test]
+fn after_a_last_resort_whoever_has_come_back_meanwhile_is_asked() {
+    let mut course = course(&[None; 3], 2);
+    course.begin(Moment::ZERO, |_| out(1));
+    let readiness = |index| if index == 1 { Readiness::Ready } else { out(1) };
+    let step = course.after_failure(facts(FailureKind::Timeout), Moment::ZERO, 0.5, readiness);
+    assert_eq!(step, attempt(1, 0, false, false));
+    let step = course.after_failure(facts(FailureKind::Timeout), Moment::ZERO, 0.5, readiness);
+    assert_eq!(step, GIVE_UP);
+}
+
+#[test]
+fn a_last_resort_that_finds_the_input_too_long_leaves_the_larger_window_its_chance() {
+    let mut course = course(&[Some(8_000), Some(200_000)], 2);
+    assert_eq!(course.begin(Moment::ZERO, |_| out(1)), attempt(0, 0, false, false));
+    let step = course.after_failure(facts(FailureKind::ContextLength), Moment::ZERO, 0.5, |_| out(1));
+    assert_eq!(step, attempt(1, 0, false, false));
+}
+
+#[test]
+fn a_broken_stream_goes_on_at_one_of_those_that_are_out_and_at_no_other() {
+    let mut course = course(&[None; 4], 2);
+    course.begin(Moment::ZERO, |_| Readiness::Ready);
+    let step = course.after_break(FailureKind::Truncated, Moment::ZERO, |_| out(1));
+    assert_eq!(step, attempt(1, 0, false, false));
+    let step = course.after_failure(facts(FailureKind::Overloaded), Moment::ZERO, 0.5, |_| out(1));
+    assert_eq!(step, GIVE_UP);
+}
+
+#[test]
+fn a_target_is_as_ready_as_its_keys_and_its_provider_let_it_be() {
+    let cooling = |seconds| Readiness::Cooling { until: Moment::from_secs(seconds) };
+    let keys_out = refused(WhyOut::KeysRefused);
+    for (target, keys, expected) in [
+        (Readiness::Ready, Readiness::Ready, Readiness::Ready),
+        (Readiness::Ready, cooling(3), cooling(3)),
+        (out(1), Readiness::Ready, out(1)),
+        (out(9), cooling(3), cooling(9)),
+        (out(1), keys_out, Readiness::Out { why: WhyOut::KeysRefused, probe_at: Moment::from_secs(1) }),
+        (refused(WhyOut::NoSuchModel), cooling(3), refused(WhyOut::NoSuchModel)),
+    ] {
+        assert_eq!(Readiness::of(target, keys), expected, "{target:?} {keys:?}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use tidegate_policy::routing::{
     AffinityKey, Allowance, Choice, Figures, HedgeBudget, ProviderLimits, Ranking, Standing, Strategy, rank,
 };
 use tidegate_policy::{
-    Breaker, BreakerSettings, HealthEffect, Moment, Readiness, RetryBudget, is_retry_allowed, rule,
+    Breaker, BreakerSettings, HealthEffect, Moment, Readiness, RetryBudget, WhyOut, is_retry_allowed, rule,
 };
 use tidegate_wire::FailureKind;
 
@@ -55,7 +55,7 @@ impl Replica {
         } else if known.breaker.is_ready(now) {
             Readiness::Ready
         } else {
-            Readiness::Out { probe_at: known.breaker.ready_at() }
+            Readiness::Out { why: WhyOut::Failing, probe_at: known.breaker.ready_at() }
         }
     }
 

@@ -5,7 +5,9 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use tidegate_policy::routing::{Answering, Asked, Hedging, Ranking, Strategy};
-use tidegate_policy::{Backoff, Candidate, Course, CourseSettings, FailureFacts, Moment, Readiness, Step};
+use tidegate_policy::{
+    Backoff, Candidate, Course, CourseSettings, FailureFacts, Moment, Readiness, Step, WhyOut,
+};
 use tidegate_wire::FailureKind;
 
 use crate::outcome::Outcome;
@@ -380,7 +382,7 @@ impl Run {
         let readiness = |place: usize| -> Readiness {
             // Whom a hedge has asked in vain is not asked anew.
             if hedged.len() > 1 && hedged.contains(&ranking[place]) {
-                return Readiness::Out { probe_at: Moment::MAX };
+                return Readiness::Out { why: WhyOut::NoSuchModel, probe_at: Moment::MAX };
             }
             replica.readiness(ranking[place], now)
         };
