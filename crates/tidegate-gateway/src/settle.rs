@@ -53,6 +53,8 @@ pub struct Settlement {
     own_nanodollars: u64,
     /// What other attempts have used beside it.
     others: Spent,
+    /// Refusals of the content that are kept back while others are asked.
+    withheld: SmallVec<[Refused; 1]>,
     /// The attempts that are under way, whose outcomes are not known yet: two where the first target is late.
     under_way: SmallVec<[(Arc<Target>, Instant); 2]>,
     /// When the attempt of the target that answers began.
@@ -65,6 +67,16 @@ pub struct Settlement {
     /// Of a shadow: who wants its entry instead of the ledger.
     observer: Option<oneshot::Sender<(Option<Seat>, LedgerEntry)>>,
     in_flight: Option<InFlight>,
+}
+
+/// What a refusal has used that may yet become the answer.
+#[derive(Debug)]
+struct Refused {
+    /// Its place among the attempts.
+    attempt: usize,
+    target: Arc<Target>,
+    usage: Usage,
+    is_estimated: bool,
 }
 
 /// What attempts have used beside the one that answers.
@@ -135,6 +147,7 @@ impl Settlement {
             own: Usage::default(),
             own_nanodollars: 0,
             others: Spent::default(),
+            withheld: SmallVec::new(),
             under_way: SmallVec::new(),
             attempted_at: None,
             waited: Duration::ZERO,
@@ -304,6 +317,37 @@ impl Settlement {
     /// What the attempt that ended last has used, beside the one that answers: its stream broke, or another target was
     /// faster. An estimate.
     pub(crate) fn also_used(&mut self, target: &Target, usage: &Usage) {
+        let last = self.entry.attempts.len().saturating_sub(1);
+        self.used_beside(last, target, usage, true);
+    }
+
+    /// The attempt that ended last has only refused the content: it has used so much beside whoever answers, unless it is
+    /// passed on as the answer. Gives its place among the attempts.
+    pub(crate) fn withholds(&mut self, target: &Arc<Target>, usage: Usage, is_estimated: bool) -> usize {
+        let attempt = self.entry.attempts.len().saturating_sub(1);
+        self.withheld.push(Refused { attempt, target: Arc::clone(target), usage, is_estimated });
+        attempt
+    }
+
+    /// The refusal of this attempt is the answer. With nobody asked after it, it never was a failure.
+    pub(crate) fn passes_on(&mut self, attempt: usize) {
+        self.withheld.retain(|refused| refused.attempt != attempt);
+        self.count_withheld();
+        if attempt + 1 == self.entry.attempts.len()
+            && let Some(last) = self.entry.attempts.last_mut()
+        {
+            last.failure = None;
+        }
+    }
+
+    /// Somebody else answers, or nobody: what the refusals have used is counted.
+    pub(crate) fn count_withheld(&mut self) {
+        for Refused { attempt, target, usage, is_estimated } in std::mem::take(&mut self.withheld) {
+            self.used_beside(attempt, &target, &usage, is_estimated);
+        }
+    }
+
+    fn used_beside(&mut self, attempt: usize, target: &Target, usage: &Usage, is_estimated: bool) {
         let known = target.prices.as_ref().map(|(prices, _)| cost_of(usage, prices));
         let cost = known.filter(|known| known.is_complete).map(|known| known.nanodollars);
         target.series.usage(usage, cost);
@@ -311,13 +355,13 @@ impl Settlement {
         others.usage = others.usage.plus(usage);
         others.nanodollars = others.nanodollars.saturating_add(known.map_or(0, |known| known.nanodollars));
         others.is_unpriced |= cost.is_none();
-        self.entry.is_estimated = true;
-        if let Some(last) = self.entry.attempts.last_mut() {
-            last.used = Some(AttemptUsage {
+        self.entry.is_estimated |= is_estimated;
+        if let Some(attempt) = self.entry.attempts.get_mut(attempt) {
+            attempt.used = Some(AttemptUsage {
                 input_tokens: usage.input,
                 output_tokens: usage.output,
                 cost_nanodollars: cost,
-                is_estimated: true,
+                is_estimated,
             });
         }
         if self.used(self.own).is_none() {
@@ -373,6 +417,7 @@ impl Settlement {
     /// Settles the call, but for its entry. The second time there is nothing to do.
     fn close(&mut self) -> Option<(Seat, LedgerEntry)> {
         let seat = self.seat.take();
+        self.count_withheld();
         let duration = self.at.elapsed();
         self.entry.duration_us = micros(duration);
         for (target, began) in std::mem::take(&mut self.under_way) {

@@ -2,7 +2,7 @@
 
 use crate::Dialect;
 use crate::Usage;
-use crate::conversation::{Part, Rest};
+use crate::conversation::{Content, Part, Rest};
 
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +38,19 @@ impl Reply {
             service_tier: None,
             rest: Rest::new(),
         }
+    }
+
+    /// Whether the content was refused before anything was said: what the model merely thought is no part of an answer.
+    pub fn is_bare_refusal(&self) -> bool {
+        let is_refused = |choice: &Choice| {
+            choice.finish.as_ref().is_some_and(|finish| finish.reason.is_refusal())
+                && choice.parts.iter().all(|part| match &part.content {
+                    Content::Text { text, .. } => text.is_empty(),
+                    Content::Reasoning { .. } | Content::RedactedReasoning => true,
+                    _ => false,
+                })
+        };
+        !self.choices.is_empty() && self.choices.iter().all(is_refused)
     }
 }
 
@@ -100,6 +113,11 @@ pub enum FinishReason {
 }
 
 impl FinishReason {
+    /// Whether the content is the reason: the provider's filter, or the model itself, will not have it.
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Self::ContentFilter | Self::Refusal)
+    }
+
     /// The word for the ledger and the metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -52,6 +52,7 @@ pub struct StreamTap {
     events: Vec<Event>,
     tapped: Tapped,
     tokens_seen: u64,
+    has_said: bool,
     has_usage: bool,
     is_complete: bool,
     /// Gemini repeats usage in every frame; only the last one is read.
@@ -75,6 +76,7 @@ impl StreamTap {
             events: Vec::new(),
             tapped: Tapped::default(),
             tokens_seen: 0,
+            has_said: false,
             has_usage: false,
             is_complete: false,
             last_frame: None,
@@ -109,6 +111,7 @@ impl StreamTap {
             match glanced {
                 Glance::PlainToken | Glance::TokenWithUsage if self.remembers(document.as_ref()) => {
                     self.tokens_seen += 1;
+                    self.has_said = true;
                     let has_usage = matches!(glanced, Glance::TokenWithUsage);
                     self.last_frame = has_usage.then(|| frame.clone());
                     return Ok(FrameFacts { is_token: true, is_usage_only: false });
@@ -167,6 +170,11 @@ impl StreamTap {
         self.tokens_seen
     }
 
+    /// Whether the content was refused before anything was said, as far as has come.
+    pub fn is_bare_refusal(&self) -> bool {
+        !self.has_said && self.tapped.finish.is_some_and(FinishReason::is_refusal)
+    }
+
     /// Whether the provider has told usage.
     pub fn has_usage(&self) -> bool {
         self.has_usage
@@ -189,6 +197,7 @@ impl StreamTap {
             && self.events.iter().any(|event| matches!(event, Event::Usage(_)))
             && has_no_choices(&frame.data);
         self.tokens_seen += u64::from(is_token);
+        self.has_said |= self.events.iter().any(says_something);
         self.digest();
         FrameFacts { is_token, is_usage_only }
     }
@@ -220,6 +229,11 @@ pub fn is_token(event: &Event) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether an event is a part of an answer, and not merely its end.
+pub fn says_something(event: &Event) -> bool {
+    is_token(event) && !matches!(event, Event::Finish { .. })
 }
 
 fn has_no_choices(data: &Bytes) -> bool {

@@ -12,6 +12,7 @@ use super::count::count_locally;
 use super::failure::Failure;
 use super::hedge::Witness;
 use super::prepare::{Translation, prepare};
+use super::withheld::{REST_OF_REFUSAL, unless_refused};
 use super::{Answered, Means};
 use crate::accept::Operation;
 use crate::error::GatewayError;
@@ -96,7 +97,8 @@ pub(super) async fn exchange(
         return Err(read_error(response, planned, deadline).await);
     }
     if call.stream && is_event_stream(&response) {
-        let mut relay = StreamRelay::new(gateway, translation, planned, response.into_body(), deadline);
+        let mut relay =
+            Box::new(StreamRelay::new(gateway, translation, planned, response.into_body(), deadline));
         let primed = {
             let priming = Priming { relay: &mut relay, witness };
             timeout_at(until.into(), priming.relay.prime()).await
@@ -104,11 +106,15 @@ pub(super) async fn exchange(
         match primed {
             Err(_elapsed) => Err(late("no first token")),
             Ok(Err(failure)) => Err(failure),
-            Ok(Ok(())) => Ok(Reached {
-                losses: prepared.losses,
-                answer: Answered::Stream(Box::new(relay)),
-                waited: now.elapsed(),
-            }),
+            Ok(Ok(())) => {
+                if translation.withholds_refusals && relay.is_bare_refusal() {
+                    let rest = until.min(Instant::now() + REST_OF_REFUSAL);
+                    timeout_at(rest.into(), relay.read_refusal()).await.unwrap_or(Ok(()))?;
+                }
+                let answer = Answered::Stream(relay);
+                let reached = Reached { losses: prepared.losses, answer, waited: now.elapsed() };
+                unless_refused(translation, planned, reached)
+            }
         }
     } else {
         let body = match timeout_at(until.into(), read_bounded(response.into_body(), MAX_ANSWER)).await {
@@ -124,7 +130,7 @@ pub(super) async fn exchange(
         } else {
             Answered::Whole(whole)
         };
-        Ok(Reached { losses: prepared.losses, answer, waited })
+        unless_refused(translation, planned, Reached { losses: prepared.losses, answer, waited })
     }
 }
 

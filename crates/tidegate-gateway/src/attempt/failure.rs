@@ -6,6 +6,7 @@ use http::HeaderMap;
 use tidegate_policy::rule;
 use tidegate_wire::{ErrorClass, FailureKind, ProviderError, ReplyError};
 
+use super::withheld::Withheld;
 use crate::error::{GatewayError, Source};
 use crate::plan::{Plan, Planned};
 use crate::provider::Provider;
@@ -19,7 +20,7 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 const MAX_WORDS: usize = 2_000;
 
 /// An attempt that failed.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
     /// The provider's status, if it came so far.
@@ -31,12 +32,14 @@ pub(crate) struct Failure {
     pub(crate) code: Option<String>,
     pub(crate) param: Option<String>,
     /// `provider/upstream-model`.
-    pub(crate) target: String,
+    pub(crate) target: Box<str>,
     /// Whether the provider has had the one more try on a fresh connection already.
     pub(crate) was_sent_again: bool,
     /// The call's deadline left the target far less time than its configuration grants, so that its silence says nothing
     /// about it. Else a caller with a deadline of a millisecond could open the breaker for everybody.
     pub(crate) is_cut_short: bool,
+    /// It did answer, but only to refuse the content; kept for the case that nobody else says more.
+    pub(crate) withheld: Option<Box<Withheld>>,
 }
 
 impl Failure {
@@ -48,9 +51,19 @@ impl Failure {
             message: message.into(),
             code: None,
             param: None,
-            target: target.to_owned(),
+            target: target.into(),
             was_sent_again: false,
             is_cut_short: false,
+            withheld: None,
+        }
+    }
+
+    /// Its answer is a refusal of the content and nothing else.
+    pub(super) fn of_refusal(withheld: Withheld, target: &str) -> Self {
+        Self {
+            status: Some(200),
+            withheld: Some(Box::new(withheld)),
+            ..Self::new(FailureKind::ContentPolicy, target, "it refused the content and said nothing")
         }
     }
 
@@ -75,9 +88,10 @@ impl Failure {
             message: shortened(error.message),
             code: error.code,
             param: error.param,
-            target: target.to_owned(),
+            target: target.into(),
             was_sent_again: false,
             is_cut_short: false,
+            withheld: None,
         }
     }
 

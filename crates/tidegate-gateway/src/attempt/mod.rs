@@ -6,6 +6,7 @@ mod failure;
 mod going_on;
 mod hedge;
 mod prepare;
+mod withheld;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,6 +34,7 @@ pub(crate) use exchange::Reached;
 use exchange::{Manner, exchange};
 pub(crate) use failure::{Failure, duration_in_words};
 pub(crate) use prepare::Translation;
+use withheld::Withheld;
 
 /// An answer that has begun.
 #[derive(Debug)]
@@ -69,6 +71,8 @@ pub(crate) async fn attempt(
     let mut translation = Translation::new(call);
     prepare::keep_expressible(plan, &translation)?;
     translation.is_remembered = call.stream && plan.goes_on && plan.targets.len() > 1;
+    translation.withholds_refusals =
+        plan.falls_back_on_content_policy && call.operation == Operation::Chat && plan.targets.len() > 1;
     let hedge = plan.hedge.filter(|_| call.operation == Operation::Chat && plan.targets.len() > 1);
     if let Some(hedge) = hedge {
         means.gateway.note_hedgeable(hedge);
@@ -115,10 +119,14 @@ async fn follow(
     let targets = &plan.targets;
     let readiness = |place: usize| readiness_at(plan, place, clock.now());
     let mut last_failure: Option<Failure> = None;
+    let mut withheld: Option<Box<Withheld>> = None;
     let mut retry = None;
     loop {
         let Step::Try { candidate, after, is_fresh, is_retry } = step else {
             let Step::GiveUp { cooling_until } = step else { continue };
+            if let Some(won) = withheld.and_then(|withheld| withheld.pass_on(plan, settlement)) {
+                return Ok(won);
+            }
             let wait = cooling_until.map(|until| until.saturating_sub(clock.now()));
             return Err(failure::to_caller(last_failure, wait, targets, plan));
         };
@@ -164,11 +172,17 @@ async fn follow(
                 let planned = attempting.planned.clone();
                 settlement.waited(waited);
                 attempting.succeeded(clock, settlement);
+                settlement.count_withheld();
                 return Ok(Won { planned, losses, answer });
             }
             Err(mut failure) => {
                 settlement.waited(attempting.began.elapsed());
                 let mut facts = attempting.failed(&mut failure, clock, settlement);
+                let mut beside = beside;
+                // Of several refusals the first one's target was preferred.
+                for failure in beside.iter_mut().chain([&mut failure]) {
+                    withheld = withheld.or(failure.withheld.take());
+                }
                 // Coming back when the provider said so multiplies nothing, and may take so long that it would keep
                 // other retries from their place in the budget.
                 let is_invited_back = failure.kind == FailureKind::RateLimited;
@@ -246,7 +260,7 @@ impl<'a> Attempting<'a> {
     }
 
     fn key_label(&self) -> &'a Text {
-        self.planned.provider.keys.get(self.key).map_or(&Text::Fixed(""), |key| &key.label)
+        self.planned.provider.key_label(self.key)
     }
 
     /// The target answers; until its answer has ended the call is in flight there.
@@ -274,6 +288,9 @@ impl<'a> Attempting<'a> {
             target_name = %planned.target.label, kind = %failure.kind, status = failure.status,
             "an attempt failed"
         );
+        if let Some(withheld) = &mut failure.withheld {
+            withheld.put_down(self.place, planned, key, self.began, settlement);
+        }
         self.tell_health(failure, now);
         FailureFacts {
             kind: failure.kind,

@@ -25,13 +25,21 @@ pub(crate) struct Translation<'a> {
     conversation: OnceLock<Result<Conversation, GatewayError>>,
     /// What a stream sends is remembered, since somebody could go on with it.
     pub(crate) is_remembered: bool,
+    /// An answer that only refuses the content is a failure, since others may be asked about it.
+    pub(crate) withholds_refusals: bool,
     /// The answer has begun elsewhere.
     pub(crate) going_on: Option<GoingOn>,
 }
 
 impl<'a> Translation<'a> {
     pub(crate) fn new(call: &'a Call) -> Self {
-        Self { call, conversation: OnceLock::new(), is_remembered: false, going_on: None }
+        Self {
+            call,
+            conversation: OnceLock::new(),
+            is_remembered: false,
+            withholds_refusals: false,
+            going_on: None,
+        }
     }
 
     /// The same for targets that go on with an answer of which so much was said.

@@ -299,6 +299,11 @@ impl Provider {
         }
     }
 
+    /// What the ledger calls a key.
+    pub(crate) fn key_label(&self, key: usize) -> &Text {
+        self.keys.get(key).map_or(&Text::Fixed(""), |key| &key.label)
+    }
+
     /// Whether a key other than this one is ready.
     pub(crate) fn has_other_ready_key(&self, used: usize, now: Moment) -> bool {
         self.keys.iter().enumerate().any(|(place, key)| place != used && key.health.is_ready(now))

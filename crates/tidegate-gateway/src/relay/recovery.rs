@@ -58,8 +58,7 @@ impl StreamRelay {
             return self.break_off(&interrupted.failure);
         };
         if let Some(obstacle) = left.said.obstacle() {
-            self.break_off_because(&interrupted.failure, &NoSource::Impossible(obstacle));
-            return;
+            return self.break_off_because(interrupted.failure, &NoSource::Impossible(obstacle));
         }
         let Some(mut settlement) = self.settlement.take() else { return self.end_without_cause() };
         let kind = interrupted.failure.kind;
@@ -140,9 +139,8 @@ impl StreamRelay {
         self.end_with(&error, failure.kind);
     }
 
-    fn break_off_because(&mut self, failure: &Failure, why: &NoSource) {
+    fn break_off_because(&mut self, mut failure: Failure, why: &NoSource) {
         self.gateway.series.continued(why.outcome());
-        let mut failure = failure.clone();
         failure.message = format!("{} ({})", failure.message.trim_end_matches('.'), reason(why));
         self.break_off(&failure);
     }

@@ -173,13 +173,7 @@ impl StreamRelay {
     pub(crate) async fn prime(&mut self) -> Result<(), Failure> {
         let mut held = 0;
         loop {
-            let polled = std::future::poll_fn(|context| self.poll_source(context)).await;
-            polled.map_err(|stopped| match stopped {
-                Stopped::Failed(failure) => failure,
-                Stopped::Departed => {
-                    self.failure(FailureKind::Malformed, "it is not the answer that was begun")
-                }
-            })?;
+            self.read_piece().await?;
             if self.state != State::Open || self.track.has_token() {
                 return Ok(());
             }
@@ -189,6 +183,41 @@ impl StreamRelay {
                 return Err(self.failure(FailureKind::Malformed, "it sends much and says nothing"));
             }
         }
+    }
+
+    /// Whether the content was refused before anything was said, as far as has come.
+    pub(crate) fn is_bare_refusal(&self) -> bool {
+        self.track.is_bare_refusal()
+    }
+
+    /// What a refusal has used, and whether that is an estimate.
+    pub(crate) fn used_by_refusal(&mut self) -> (Usage, bool) {
+        let seen = self.track.seen_to_the_end();
+        if seen.has_usage && self.state == State::Complete {
+            (seen.usage, false)
+        } else {
+            (estimated(seen, self.request_tokens), true)
+        }
+    }
+
+    /// Reads a refusal on, to its end or to where it proves to be none: its usage comes last. The caller sets the deadline.
+    pub(crate) async fn read_refusal(&mut self) -> Result<(), Failure> {
+        while self.state == State::Open && self.is_bare_refusal() {
+            self.read_piece().await?;
+            if self.ready.iter().map(Bytes::len).sum::<usize>() > MAX_BEFORE_FIRST_TOKEN {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one piece of a stream of which the caller has seen nothing yet.
+    async fn read_piece(&mut self) -> Result<(), Failure> {
+        let polled = std::future::poll_fn(|context| self.poll_source(context)).await;
+        polled.map_err(|stopped| match stopped {
+            Stopped::Failed(failure) => failure,
+            Stopped::Departed => self.failure(FailureKind::Malformed, "it is not the answer that was begun"),
+        })
     }
 
     /// From here on the call is settled when the stream ends, before its last bytes are handed out.

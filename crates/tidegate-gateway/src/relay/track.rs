@@ -5,7 +5,8 @@ use bytes::Bytes;
 use tidegate_wire::continuation::{Departed, Following, Said};
 use tidegate_wire::event::Event;
 use tidegate_wire::framing::SseEvent;
-use tidegate_wire::tap::{StreamTap, is_token};
+use tidegate_wire::reply::FinishReason;
+use tidegate_wire::tap::{StreamTap, is_token, says_something};
 use tidegate_wire::{Dialect, ReplyError, ReplyOptions, StreamDecoder, StreamEncoder, Usage};
 
 /// A stream on its way.
@@ -33,8 +34,9 @@ pub(super) struct Translated {
     events: Vec<Event>,
     usage: Usage,
     has_usage: bool,
-    finish: Option<&'static str>,
+    finish: Option<FinishReason>,
     tokens_seen: u64,
+    has_said: bool,
     is_complete: bool,
 }
 
@@ -111,6 +113,7 @@ impl Track {
             has_usage: false,
             finish: None,
             tokens_seen: 0,
+            has_said: false,
             is_complete: false,
         }))
     }
@@ -244,6 +247,16 @@ impl Track {
         self.seen().tokens > 0
     }
 
+    /// Whether the content was refused before anything was said, as far as has come.
+    pub(super) fn is_bare_refusal(&self) -> bool {
+        match self {
+            Self::Pass { tap, .. } => tap.is_bare_refusal(),
+            Self::Translate(translated) => {
+                !translated.has_said && translated.finish.is_some_and(FinishReason::is_refusal)
+            }
+        }
+    }
+
     /// What was seen of a stream of which nothing more is read, whatever comes.
     pub(super) fn seen_to_the_end(&mut self) -> Seen {
         if let Self::Pass { tap, .. } = self {
@@ -260,14 +273,14 @@ impl Track {
                     usage: tapped.usage,
                     has_usage: tap.has_usage(),
                     tokens: tap.tokens_seen(),
-                    finish: tapped.finish.map(tidegate_wire::reply::FinishReason::as_str),
+                    finish: tapped.finish.map(FinishReason::as_str),
                 }
             }
             Self::Translate(translated) => Seen {
                 usage: translated.usage,
                 has_usage: translated.has_usage,
                 tokens: translated.tokens_seen,
-                finish: translated.finish,
+                finish: translated.finish.map(FinishReason::as_str),
             },
         }
     }
@@ -284,13 +297,14 @@ impl Track {
 impl Translated {
     fn encode(&mut self, out: &mut Vec<Bytes>) -> Result<(), Departed> {
         self.tokens_seen += u64::from(self.events.iter().any(is_token));
+        self.has_said |= self.events.iter().any(says_something);
         for event in &self.events {
             match event {
                 Event::Usage(usage) => {
                     self.usage = *usage;
                     self.has_usage = true;
                 }
-                Event::Finish { choice: 0, finish, .. } => self.finish = Some(finish.reason.as_str()),
+                Event::Finish { choice: 0, finish, .. } => self.finish = Some(finish.reason),
                 Event::End => self.is_complete = true,
                 _ => {}
             }

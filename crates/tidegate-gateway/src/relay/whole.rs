@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tidegate_wire::json::Kind;
-use tidegate_wire::reply::Reply;
+use tidegate_wire::reply::{FinishReason, Reply};
 use tidegate_wire::tap::{Tapped, tap_reply};
 use tidegate_wire::{Dialect, ReplyError, ReplyOptions, Usage};
 
@@ -44,7 +44,20 @@ impl WholeAnswer {
             });
         }
         let Tapped { usage, finish } = tap_reply(dialect, &body)?;
-        Ok(Self { body, usage, finish: finish.map(tidegate_wire::reply::FinishReason::as_str), reply: None })
+        Ok(Self { body, usage, finish: finish.map(FinishReason::as_str), reply: None })
+    }
+
+    /// Whether the content was refused and nothing was said.
+    pub(crate) fn is_bare_refusal(&self, dialect: Dialect) -> bool {
+        let is_refusal = [FinishReason::ContentFilter, FinishReason::Refusal];
+        if !is_refusal.iter().any(|reason| self.finish == Some(reason.as_str())) {
+            return false;
+        }
+        match &self.reply {
+            Some(reply) => reply.is_bare_refusal(),
+            // It went through as it came: only now there is a reason to take it apart.
+            None => dialect.codec().parse_reply(&self.body).is_ok_and(|reply| reply.is_bare_refusal()),
+        }
     }
 }
 
