@@ -174,6 +174,61 @@ async fn a_target_that_refuses_the_beginning_of_an_answer_is_asked_anew_and_what
     }
 }
 
+/// Anthropic's words to a conversation that ends with the assistant's turn, from models on that take none.
+/// <https://github.com/smallmain/vscode-unify-chat-provider/issues/249>
+fn no_prefill() -> Vec<Step> {
+    let message = "This model does not support assistant message prefill. The conversation must end with a user message.";
+    json_answer(
+        400,
+        &[],
+        &json!({"type": "error", "error": {"type": "invalid_request_error", "message": message}}),
+    )
+}
+
+#[tokio::test]
+async fn a_target_that_turns_out_to_refuse_the_beginning_is_asked_anew_at_once_and_given_none_again() {
+    let first = ScriptedProvider::start([openai_cut(&TOLD)]).await;
+    let anew = anthropic(&["The tide rises", " at seven and", " falls at one."]);
+    let second = ScriptedProvider::start([no_prefill(), anew]).await;
+    let targets = [("openai", "gpt-4o-mini", &first), ("anthropic", "claude-haiku-4-5", &second)];
+    let (gateway, client) = gateway("", &targets).await;
+    for _ in 0..2 {
+        let received = ask(&client, &json!({})).await;
+        assert_eq!(text(&received), WHOLE, "{}", received.text());
+        assert!(received.text().ends_with("data: [DONE]\n\n"), "{}", received.text());
+    }
+    let turns: Vec<usize> =
+        second.arrived().iter().map(|asked| asked.json()["messages"].as_array().unwrap().len()).collect();
+    assert_eq!(turns, [2, 1, 1], "the second call knows that it takes none");
+    let calls = gateway.calls_when(2).await;
+    let mut failures: Vec<Vec<_>> =
+        calls.iter().map(|call| call.attempts.iter().map(|it| it.failure.as_deref()).collect()).collect();
+    failures.sort();
+    assert_eq!(failures, [vec![Some("truncated"), None], vec![Some("truncated"), Some("bad_request"), None]]);
+}
+
+#[tokio::test]
+async fn a_target_that_will_not_have_the_request_at_all_leaves_the_recovery_to_the_next() {
+    let first = ScriptedProvider::start([openai_cut(&TOLD)]).await;
+    let refusal =
+        json!({"type": "error", "error": {"type": "invalid_request_error", "message": "tools: too many"}});
+    let second = ScriptedProvider::start([json_answer(400, &[], &refusal)]).await;
+    let third = ScriptedProvider::start([anthropic(&[" and ", "falls at one."])]).await;
+    let targets = [
+        ("openai", "gpt-4o-mini", &first),
+        ("anthropic", "claude-haiku-4-5", &second),
+        ("anthropic", "claude-haiku-4-5", &third),
+    ];
+    let (_gateway, client) = gateway("", &targets).await;
+    for number in 1..=2 {
+        let received = ask(&client, &json!({})).await;
+        assert_eq!(text(&received), WHOLE, "{}", received.text());
+        // Once with the beginning and once without, each time: that was not what it minded.
+        assert_eq!(second.arrived().len(), 2 * number);
+        assert_eq!(third.arrived().len(), number);
+    }
+}
+
 #[tokio::test]
 async fn a_beginning_that_is_said_again_is_recognised() {
     for (kind, model, marks_prefix) in

@@ -114,7 +114,7 @@ pub async fn walk(
         }
     }
 
-    let (Won { planned, losses, answer }, course) =
+    let (Won { planned, losses, answer, .. }, course) =
         match attempt(Means { gateway, upstream }, &call, &mut plan, &mut settlement).await {
             Ok(won) => won,
             Err(error) => {

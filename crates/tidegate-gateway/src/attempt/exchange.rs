@@ -11,7 +11,7 @@ use tokio::time::timeout_at;
 use super::count::count_locally;
 use super::failure::Failure;
 use super::hedge::Witness;
-use super::prepare::{Translation, prepare};
+use super::prepare::{Prepared, Translation, prepare};
 use super::withheld::{REST_OF_REFUSAL, unless_refused};
 use super::{Answered, Means};
 use crate::accept::Operation;
@@ -31,6 +31,8 @@ const ERROR_BODY_TIME: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Reached {
     pub(crate) losses: Losses,
+    /// Whether the target was given the beginning of its answer.
+    pub(crate) has_beginning: bool,
     pub(crate) answer: Answered,
     /// The time that the provider took; translating is not part of it.
     pub(crate) waited: Duration,
@@ -65,7 +67,8 @@ pub(super) async fn exchange(
             })
         });
     }
-    let prepared = prepare(translation, planned, key).map_err(|error| of_request(error, label))?;
+    let Prepared { request, losses, has_beginning } =
+        prepare(translation, planned, key).map_err(|error| of_request(error, label))?;
     let Some(door) = planned.provider.doors.get(planned.door) else {
         return Err(Failure::new(FailureKind::Unreachable, label, "it has no such dialect"));
     };
@@ -83,12 +86,11 @@ pub(super) async fn exchange(
         ..Failure::new(FailureKind::Timeout, label, format!("{what} within {given:?}"))
     };
 
-    let response =
-        match timeout_at(until.into(), upstream.send(&door.endpoint, prepared.request, options)).await {
-            Err(_elapsed) => return Err(late("no answer")),
-            Ok(Err(error)) => return Err(Failure::of_sending(&error, label)),
-            Ok(Ok(response)) => response,
-        };
+    let response = match timeout_at(until.into(), upstream.send(&door.endpoint, request, options)).await {
+        Err(_elapsed) => return Err(late("no answer")),
+        Ok(Err(error)) => return Err(Failure::of_sending(&error, label)),
+        Ok(Ok(response)) => response,
+    };
     if let Some(key) = planned.provider.keys.get(key) {
         let limits = planned.target.health.limits();
         limits.note(key.fingerprint(), response.headers(), gateway.clock.now());
@@ -112,7 +114,7 @@ pub(super) async fn exchange(
                     timeout_at(rest.into(), relay.read_refusal()).await.unwrap_or(Ok(()))?;
                 }
                 let answer = Answered::Stream(relay);
-                let reached = Reached { losses: prepared.losses, answer, waited: now.elapsed() };
+                let reached = Reached { losses, has_beginning, answer, waited: now.elapsed() };
                 unless_refused(translation, planned, reached)
             }
         }
@@ -130,7 +132,7 @@ pub(super) async fn exchange(
         } else {
             Answered::Whole(whole)
         };
-        unless_refused(translation, planned, Reached { losses: prepared.losses, answer, waited })
+        unless_refused(translation, planned, Reached { losses, has_beginning, answer, waited })
     }
 }
 
@@ -213,7 +215,7 @@ async fn count(translation: &Translation<'_>, planned: &Planned) -> Result<Reach
     };
     let tokens = counted.map_err(|error| of_request(error, &planned.target.label))?;
     let answer = Answered::Whole(WholeAnswer::of_count(translation.call, tokens));
-    Ok(Reached { losses: Losses::new(), answer, waited: Duration::ZERO })
+    Ok(Reached { losses: Losses::new(), has_beginning: false, answer, waited: Duration::ZERO })
 }
 
 /// The caller's request cannot be sent to this target, or to any.

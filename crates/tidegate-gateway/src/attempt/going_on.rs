@@ -47,20 +47,19 @@ impl GoingOn {
         Ok(Self { begun, is_json })
     }
 
-    /// How this target is asked.
-    pub(crate) fn asked(&self, planned: &Planned) -> Asked {
-        match (&self.begun, planned.target.traits.continuation) {
-            (None, _) | (_, Continuation::None) => Asked::Anew { is_json: self.is_json },
-            (Some((_, text)), how) => {
-                Asked::ToContinue { text: text.clone(), is_repeated: how == Continuation::Prefix }
-            }
+    /// How this target was asked, with the beginning of its answer or without.
+    pub(super) fn asked(&self, planned: &Planned, has_beginning: bool) -> Asked {
+        let is_repeated = planned.target.traits.continuation == Continuation::Prefix;
+        match self.begun.as_ref().filter(|_| has_beginning) {
+            None => Asked::Anew { is_json: self.is_json },
+            Some((_, text)) => Asked::ToContinue { text: text.clone(), is_repeated },
         }
     }
 
     /// The conversation with the beginning of its answer, for targets that take it.
     pub(super) fn begun(&self, planned: &Planned) -> Option<&Conversation> {
-        let takes_it = planned.target.traits.continuation != Continuation::None;
-        self.begun.as_ref().map(|(conversation, _)| conversation).filter(|_| takes_it)
+        let begun = self.begun.as_ref().filter(|_| planned.target.takes_beginnings());
+        begun.map(|(conversation, _)| conversation)
     }
 }
 

@@ -41,6 +41,8 @@ use withheld::Withheld;
 pub(crate) struct Won {
     pub(crate) planned: Planned,
     pub(crate) losses: Losses,
+    /// Whether the target was given the beginning of its answer.
+    pub(crate) has_beginning: bool,
     pub(crate) answer: Answered,
 }
 
@@ -121,6 +123,7 @@ async fn follow(
     let mut last_failure: Option<Failure> = None;
     let mut withheld: Option<Box<Withheld>> = None;
     let mut retry = None;
+    let mut asked_otherwise = None;
     loop {
         let Step::Try { candidate, after, is_fresh, is_retry } = step else {
             let Step::GiveUp { cooling_until } = step else { continue };
@@ -168,12 +171,12 @@ async fn follow(
         };
         drop(retry_in_flight);
         match reached {
-            Ok(Reached { losses, answer, waited }) => {
+            Ok(Reached { losses, has_beginning, answer, waited }) => {
                 let planned = attempting.planned.clone();
                 settlement.waited(waited);
                 attempting.succeeded(clock, settlement);
                 settlement.count_withheld();
-                return Ok(Won { planned, losses, answer });
+                return Ok(Won { planned, losses, has_beginning, answer });
             }
             Err(mut failure) => {
                 settlement.waited(attempting.began.elapsed());
@@ -190,6 +193,17 @@ async fn follow(
                 facts.is_retry_allowed = is_invited_back || retry.is_some();
                 // What one of two said against the request is what the caller must hear.
                 last_failure = Some(beside.filter(|_| course.is_settled()).unwrap_or(failure));
+                if facts.kind == FailureKind::BadRequest && translation.begun(planned).is_some() {
+                    // Most likely it is the beginning of the answer that it will not have.
+                    planned.target.refuses_beginnings(true);
+                    asked_otherwise = Some(candidate);
+                    step = course.ask_otherwise(clock.now());
+                    continue;
+                }
+                if facts.kind == FailureKind::BadRequest && asked_otherwise == Some(candidate) {
+                    // It was something else.
+                    planned.target.refuses_beginnings(false);
+                }
                 step = course.after_failure(facts, clock.now(), fastrand::f64(), readiness);
             }
         }

@@ -50,12 +50,17 @@ impl<'a> Translation<'a> {
         Ok(translation)
     }
 
-    /// How this target is asked to go on.
-    pub(crate) fn asked(&self, planned: &Planned) -> Asked {
+    /// How this target was asked to go on.
+    pub(crate) fn asked(&self, planned: &Planned, has_beginning: bool) -> Asked {
         match &self.going_on {
-            Some(going_on) => going_on.asked(planned),
+            Some(going_on) => going_on.asked(planned, has_beginning),
             None => Asked::Anew { is_json: false },
         }
+    }
+
+    /// The conversation with the beginning of its answer, for a target that goes on with one.
+    pub(super) fn begun(&self, planned: &Planned) -> Option<&Conversation> {
+        self.going_on.as_ref().and_then(|going_on| going_on.begun(planned))
     }
 
     /// The call in the canonical model.
@@ -94,11 +99,14 @@ impl<'a> Translation<'a> {
 
     /// What the target could not express.
     pub(crate) fn losses(&self, planned: &Planned) -> Result<Losses, GatewayError> {
-        self.body(planned).map(|(_, losses)| losses)
+        self.body(planned, self.begun(planned)).map(|(_, losses)| losses)
     }
 
-    fn body(&self, planned: &Planned) -> Result<(Vec<Bytes>, Losses), GatewayError> {
-        let begun = self.going_on.as_ref().and_then(|going_on| going_on.begun(planned));
+    fn body(
+        &self,
+        planned: &Planned,
+        begun: Option<&Conversation>,
+    ) -> Result<(Vec<Bytes>, Losses), GatewayError> {
         let note_unheeded = |mut losses: Losses| {
             let wishes = self.wishes_dropped_for(planned);
             for field in wishes.iter().flat_map(|wishes| &wishes.for_others) {
@@ -196,6 +204,8 @@ fn thread_unsupported() -> GatewayError {
 pub(crate) struct Prepared {
     pub(crate) request: Request<UpstreamBody>,
     pub(crate) losses: Losses,
+    /// Whether the beginning of the answer is part of it.
+    pub(crate) has_beginning: bool,
 }
 
 /// Prepares a request to a target, with this key.
@@ -205,7 +215,9 @@ pub(crate) fn prepare(
     key: usize,
 ) -> Result<Prepared, GatewayError> {
     let call = translation.call;
-    let (segments, losses) = translation.body(planned)?;
+    // Whether it takes one may change while it is asked.
+    let begun = translation.begun(planned);
+    let (segments, losses) = translation.body(planned, begun)?;
     let unusable = |what: &str| {
         GatewayError::bad_request(format!("`{}` cannot be asked: {what}.", planned.target.label))
     };
@@ -233,7 +245,7 @@ pub(crate) fn prepare(
     if let Some(value) = planned.provider.keys.get(key).and_then(|key| key.value(planned.door)) {
         headers.insert(&door.auth, value.clone());
     }
-    Ok(Prepared { request, losses })
+    Ok(Prepared { request, losses, has_beginning: begun.is_some() })
 }
 
 /// Leaves the targets that may be asked: all, or in strict mode those that can express everything.
@@ -244,7 +256,7 @@ pub(crate) fn keep_expressible(plan: &mut Plan, translation: &Translation<'_>) -
     let mut kept = Vec::new();
     let mut lost = None;
     for planned in &plan.targets {
-        let (_, losses) = translation.body(planned)?;
+        let losses = translation.losses(planned)?;
         if losses.is_empty() {
             kept.push(planned.clone());
         } else {

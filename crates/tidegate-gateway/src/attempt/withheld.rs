@@ -81,7 +81,7 @@ impl Withheld {
         let planned = plan.targets.get(place)?.clone();
         settlement.answers(&planned.provider.name, &planned.target, planned.provider.key_label(key), began);
         settlement.passes_on(attempt);
-        let Reached { losses, answer, .. } = self.reached;
-        Some(Won { planned, losses, answer })
+        let Reached { losses, has_beginning, answer, .. } = self.reached;
+        Some(Won { planned, losses, has_beginning, answer })
     }
 }

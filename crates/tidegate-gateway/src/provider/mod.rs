@@ -2,7 +2,7 @@
 //! [`crate::snapshot`], read by `plan` and `attempt`.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -10,7 +10,7 @@ use tidegate_catalog::{Capabilities, Catalog, PriceTier, Prices};
 use tidegate_config::Settings;
 use tidegate_policy::{Moment, Readiness, WhyOut, pick_key};
 use tidegate_store::Text;
-use tidegate_wire::{Dialect, TargetTraits};
+use tidegate_wire::{Continuation, Dialect, TargetTraits};
 
 use crate::clock::Clock;
 use crate::health::{KeyHealth, TargetHealth};
@@ -132,6 +132,21 @@ pub(crate) struct Target {
     pub(crate) prices: Option<(Prices, Text)>,
     pub(crate) health: Arc<TargetHealth>,
     pub(crate) series: TargetSeries,
+    /// Whether it has refused to go on with an answer that was begun elsewhere. Targets are built anew at a reload, and
+    /// may then be given the beginning once more.
+    refuses_beginnings: AtomicBool,
+}
+
+impl Target {
+    /// Whether it goes on with an answer that was begun elsewhere, when it is given the beginning.
+    pub(crate) fn takes_beginnings(&self) -> bool {
+        self.traits.continuation != Continuation::None && !self.refuses_beginnings.load(Ordering::Relaxed)
+    }
+
+    /// It has refused one, or was found to have minded something else.
+    pub(crate) fn refuses_beginnings(&self, does_so: bool) {
+        self.refuses_beginnings.store(does_so, Ordering::Relaxed);
+    }
 }
 
 impl Provider {
@@ -377,6 +392,7 @@ impl Provider {
             capabilities: facts.map(|facts| facts.capabilities).filter(|can| *can != Capabilities::NONE),
             health,
             series: TargetSeries::new(&self.name, series_model),
+            refuses_beginnings: AtomicBool::new(false),
             model: model.into(),
             label,
         }

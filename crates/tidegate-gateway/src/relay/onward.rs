@@ -103,8 +103,8 @@ impl Onward {
         let means = Means { gateway, upstream };
         let asking = attempt_to_go_on(means, &translation, plan, course, broken_by, settlement);
         match asking.await {
-            Ok(Won { planned, answer: Answered::Stream(relay), .. }) => {
-                let asked = translation.asked(&planned);
+            Ok(Won { planned, has_beginning, answer: Answered::Stream(relay), .. }) => {
+                let asked = translation.asked(&planned, has_beginning);
                 Ok(NextSource { relay, planned, asked })
             }
             Ok(_) => Err(NoSource::NobodyLeft),

@@ -323,6 +323,8 @@ impl Course {
             });
         }
         match rule.next_target {
+            // Somebody has begun to answer this very request, so that it is one only for the target that refuses it.
+            NextTarget::No if self.continuations > 0 && failure.kind == FailureKind::BadRequest => {}
             NextTarget::No => return Step::GiveUp { cooling_until: None },
             NextTarget::IfConfigured if !self.settings.falls_back_on_content_policy => {
                 return Step::GiveUp { cooling_until: None };
@@ -339,6 +341,17 @@ impl Course {
             NextTarget::Yes | NextTarget::IfConfigured | NextTarget::OtherKeyFirst => {}
         }
         self.next(now, failure.is_retry_allowed, readiness)
+    }
+
+    /// The present candidate would not have the request as it was put: it is asked at once in other words, which is no retry.
+    pub fn ask_otherwise(&mut self, now: Moment) -> Step {
+        if self.attempts >= MOST_ATTEMPTS || now >= self.settings.deadline {
+            return Step::GiveUp { cooling_until: None };
+        }
+        if let Some(state) = self.candidates.get_mut(self.current) {
+            state.tries = state.tries.saturating_sub(1);
+        }
+        self.try_candidate(self.current, Duration::ZERO, false, false)
     }
 
     /// The next candidate: the first untried one that is ready; else the one whose rest is over first; else, once, the least

@@ -307,6 +307,17 @@ fn failures_of_those_that_go_on_take_the_course_of_the_table_but_nobody_is_waite
 }
 
 #[test]
+fn a_request_that_somebody_has_begun_to_answer_is_bad_only_for_who_says_so() {
+    let mut course = course(&[None, None, None], 2);
+    course.begin(Moment::ZERO, |_| Readiness::Ready);
+    assert_eq!(after_break(&mut course, FailureKind::Truncated), attempt(1, 0, false, false));
+    assert_eq!(course.ask_otherwise(Moment::ZERO), attempt(1, 0, false, false));
+    assert_eq!(fail(&mut course, FailureKind::BadRequest), attempt(2, 0, false, false));
+    assert_eq!(fail(&mut course, FailureKind::BadRequest), GIVE_UP);
+    assert_eq!(course.ask_otherwise(Moment::from_secs(60)), GIVE_UP, "its time is over");
+}
+
+#[test]
 fn an_answer_goes_on_only_so_often() {
     let mut course = course(&[None; 8], 1);
     course.begin(Moment::ZERO, |_| Readiness::Ready);
