@@ -108,6 +108,11 @@ impl ScriptedProvider {
         format!("http://{}", self.address)
     }
 
+    /// Gives these answers from the next request on.
+    pub fn follow(&self, script: impl IntoIterator<Item = Vec<Step>>) {
+        *self.state.script.lock().expect("no panic") = script.into_iter().collect();
+    }
+
     /// The requests that arrived so far.
     pub fn arrived(&self) -> Vec<Arrived> {
         self.state.arrived.lock().expect("no panic").clone()

@@ -66,24 +66,31 @@ pub(crate) struct Caller {
 impl Ground {
     /// For three replicas that share this database. `shared` is what stands under `shared:`.
     pub(crate) async fn of_three(database: &str, shared: &str) -> Self {
-        Self::new(3, Some(database), &format!("store: {database}\nshared: {shared}\n")).await
+        Self::new(3, Some(database), &together(database, shared), None).await
+    }
+
+    /// The same with these providers and models: what stands in their configuration beside what they share.
+    pub(crate) async fn of_three_with(database: &str, shared: &str, models: &str) -> Self {
+        Self::new(3, Some(database), &together(database, shared), Some(models)).await
     }
 
     /// For one gateway with SQLite.
     pub(crate) async fn of_one() -> Self {
-        Self::new(1, None, "").await
+        Self::new(1, None, "", None).await
     }
 
-    async fn new(count: usize, database: Option<&str>, more: &str) -> Self {
+    async fn new(count: usize, database: Option<&str>, more: &str, models: Option<&str>) -> Self {
         let options = SimOptions { tokens: 500, ..SimOptions::default() };
         let simulator = Simulator::start(options).await.expect("a simulator");
         let workplaces: Vec<Workplace> = (0..count).map(|_| Workplace::new()).collect();
+        let usual = format!(
+            "providers:\n  openai: {{ base_url: \"{}\", api_key: k }}\nprices:\n  openai/*: {{ input: 0, output: 1000 }}\n",
+            simulator.base_url(Dialect::OpenAiChat),
+        );
+        let models = models.unwrap_or(&usual);
         for workplace in &workplaces {
-            let configuration = format!(
-                "server: {{ listen: 127.0.0.1:0, workers: 2 }}\ndata: ./data\n{more}providers:\n  openai: {{ base_url: \"{}\", \
-                 api_key: k }}\nprices:\n  openai/*: {{ input: 0, output: 1000 }}\n",
-                simulator.base_url(Dialect::OpenAiChat),
-            );
+            let configuration =
+                format!("server: {{ listen: 127.0.0.1:0, workers: 2 }}\ndata: ./data\n{more}{models}");
             workplace.write("tidegate.yaml", &configuration);
         }
         let store = StoreOptions {
@@ -253,6 +260,11 @@ impl Caller {
         }
         (path, body)
     }
+}
+
+/// What replicas share, in their configuration.
+fn together(database: &str, shared: &str) -> String {
+    format!("store: {database}\nshared: {shared}\n")
 }
 
 /// In whose name tests change things.
