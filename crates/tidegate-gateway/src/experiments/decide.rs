@@ -128,6 +128,8 @@ fn shift(
         Value::Object(named.collect())
     };
     let (was, is) = (named(&before), named(&after));
+    // An arm that gets nothing by now has nothing to leave to the control: its part is among the others' shares.
+    state.shares = split.arms.iter().map(|arm| (arm.name.to_string(), 0.0)).collect();
     for (place, share) in running.iter().zip(&after) {
         if let Some(arm) = split.arms.get(*place) {
             state.shares.insert(arm.name.to_string(), *share);
@@ -204,6 +206,23 @@ mod tests {
         assert!(weights(&split, Some(&second))[1] > 0.69);
         let alike = sums([(Metric::Latency, 9.0), (Metric::Latency, 9.0)]);
         assert_eq!(decide(&split, None, &alike, Timestamp::now(), true), None, "nobody has said anything");
+    }
+
+    #[test]
+    fn what_a_stopped_arm_left_is_shifted_like_all_else() {
+        let mut split = split();
+        split.arms.push(Arm { name: "bad".into(), share: 0.5, target: None });
+        split.arms.iter_mut().for_each(|arm| arm.share = 1.0 / 3.0);
+        let mut state = State::default();
+        state.stopped.insert("bad".to_owned(), "it failed".to_owned());
+        let stopped = Kept { run: "1".to_owned(), version: 1, state };
+        let better = sums([(Metric::Feedback, 0.2), (Metric::Feedback, 0.9)]);
+        let first = kept(decide(&split, Some(&stopped), &better, Timestamp::now(), true).unwrap());
+        let shares = weights(&split, Some(&first));
+        assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{shares:?}");
+        let second = kept(decide(&split, Some(&first), &better, Timestamp::now(), true).unwrap());
+        let moved = weights(&split, Some(&second))[1] - shares[1];
+        assert!((moved - 0.1).abs() < 1e-9, "{moved}");
     }
 
     #[test]
