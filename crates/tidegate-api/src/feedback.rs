@@ -95,7 +95,8 @@ async fn take(worker: &Worker, request: Request) -> Result<Value, GatewayError> 
         tracing::warn!(%error, "feedback could not be kept");
         away()
     })?;
-    let experiment = call.exposure.map(|it| json!({"name": &*it.experiment, "arm": &*it.arm}));
+    let part = call.exposure.filter(|exposure| exposure.takes_part());
+    let experiment = part.map(|it| json!({"name": &*it.experiment, "arm": &*it.arm}));
     Ok(
         json!({"object": "feedback", "request_id": id.to_string(), "score": feedback.score, "experiment": experiment}),
     )

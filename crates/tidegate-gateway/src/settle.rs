@@ -25,6 +25,7 @@ use crate::gateway::{Gateway, InFlight};
 use crate::health::Asking;
 use crate::hold::with_margin;
 use crate::keep::Gathering;
+use crate::plan::LeftOut;
 use crate::provider::Target;
 use crate::snapshot::Snapshot;
 
@@ -158,6 +159,16 @@ impl Settlement {
     /// The call takes part in an experiment.
     pub(crate) fn exposed(&mut self, exposure: Exposure) {
         self.entry.exposure = Some(Box::new(exposure));
+    }
+
+    /// The call was in an arm and is in none after all. False where it was in none.
+    pub(crate) fn leave_out(&mut self, why: &LeftOut) -> bool {
+        let Some(exposure) = self.entry.exposure.as_mut().filter(|exposure| exposure.takes_part()) else {
+            return false;
+        };
+        (exposure.arm, exposure.unit) = (Text::default(), None);
+        exposure.left_out = Some(why.word().into());
+        true
     }
 
     /// Room was reserved for the call; it is settled with it.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tidegate_policy::Moment;
 use tidegate_store::CallId;
 use tidegate_wire::Losses;
 
@@ -10,10 +11,10 @@ use crate::accept::{Arrival, Call, accept};
 use crate::admit::{permit, refuse_model};
 use crate::attempt::{Answered, Means, Won, attempt};
 use crate::error::GatewayError;
-use crate::experiments::choose;
+use crate::experiments::{Part, choose};
 use crate::gateway::Gateway;
 use crate::hold::{budget_used, hold, put_room, tell_crossed};
-use crate::plan::{nobody_left, plan, settle_names};
+use crate::plan::{LeftOut, Plan, nobody_left, plan, settle_names};
 use crate::relay::{AnswerBody, Onward};
 use crate::settle::Settlement;
 use crate::snapshot::Snapshot;
@@ -24,6 +25,9 @@ const MAX_DROPPED_HEADER: usize = 2_048;
 
 /// Headers of an answer that tells of limits, what HTTP needs besides included: room for them is made once.
 const USUAL_HEADERS: usize = 20;
+
+/// The experiment and the arm that a call is in.
+const EXPERIMENT: &str = "x-tidegate-experiment";
 
 /// An answer with status 200.
 #[derive(Debug)]
@@ -79,12 +83,18 @@ pub async fn walk(
 
     // Before `plan`, because an arm's target takes the place of the model's own.
     let mut headers = HeaderMap::new();
-    if let Some(chosen) = choose(gateway, &snapshot, &call) {
-        if let Some(value) = chosen.header() {
-            headers.insert("x-tidegate-experiment", value);
+    let mut other_arms = Vec::new();
+    match choose(gateway, &snapshot, &call) {
+        Some(Part::In(chosen)) => {
+            if let Some(value) = chosen.header() {
+                headers.insert(EXPERIMENT, value);
+            }
+            call.arm = chosen.target;
+            other_arms = chosen.could_go_to;
+            settlement.exposed(chosen.exposure);
         }
-        call.arm = chosen.target;
-        settlement.exposed(chosen.exposure);
+        Some(Part::LeftOut(exposure, _why)) => settlement.exposed(exposure),
+        None => {}
     }
 
     let now = gateway.clock.now();
@@ -100,7 +110,18 @@ pub async fn walk(
 
     // After `plan`, as what a call may cost depends on where it can go; before `attempt`, as nothing may cost money that
     // has no room.
-    match hold(gateway, &call, &mut plan).await {
+    plan.other_arms = other_arms;
+    let mut held = hold(gateway, &call, &mut plan).await;
+    if held.as_ref().is_err_and(|refused| refused.is_for_money())
+        && settlement.leave_out(&LeftOut::Budget)
+        && let Some(ordinary) = without_arm(&snapshot, &mut call, now)
+    {
+        // The dearest arm is no reason to refuse it.
+        headers.remove(EXPERIMENT);
+        plan = ordinary;
+        held = hold(gateway, &call, &mut plan).await;
+    }
+    match held {
         Ok(None) => {}
         Ok(Some(hold)) => {
             headers.reserve(USUAL_HEADERS);
@@ -110,7 +131,7 @@ pub async fn walk(
         }
         Err(refused) => {
             settlement.withdraw();
-            return Err(*refused);
+            return Err(refused.told(gateway, &call));
         }
     }
 
@@ -170,6 +191,12 @@ pub(crate) async fn gather(gateway: &Gateway, snapshot: &Snapshot, call: &mut Ca
     if snapshot.looks_at_budget {
         call.budget_used = budget_used(gateway, call).await;
     }
+}
+
+/// The plan of a call that is in no arm any more; `None` where nobody would be asked then.
+fn without_arm(snapshot: &Snapshot, call: &mut Call, now: Moment) -> Option<Plan> {
+    call.arm = None;
+    plan(snapshot, call, now).ok().filter(|plan| !plan.targets.is_empty())
 }
 
 fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {

@@ -23,6 +23,7 @@ fn exposed(arm: &'static str, run: &'static str) -> LedgerEntry {
         arm: arm.into(),
         unit: Some(7),
         pair: None,
+        left_out: None,
     };
     LedgerEntry { exposure: Some(Box::new(exposure)), ..answered(CallId::now()) }
 }
@@ -32,8 +33,14 @@ fn shadow(of: CallId, similarity: f64) -> LedgerEntry {
     let likeness = Likeness { similarity, tool_names: Some(true), ..Likeness::default() };
     let control = Seen { cost_nanodollars: Some(1_000), latency_us: Some(5_000), ..Seen::default() };
     let pair = Some(Pair { of, control, likeness: Some(likeness) });
-    let exposure =
-        Exposure { experiment: "cheaper".into(), run: "1".into(), arm: "shadow".into(), unit: None, pair };
+    let exposure = Exposure {
+        experiment: "cheaper".into(),
+        run: "1".into(),
+        arm: "shadow".into(),
+        unit: None,
+        pair,
+        left_out: None,
+    };
     LedgerEntry {
         key_id: None,
         team_id: None,
@@ -73,6 +80,28 @@ on_both! {
         assert_eq!(haiku.of(Metric::Cost).count(), 2);
         assert!((haiku.of(Metric::Latency).mean().unwrap() - 812.345).abs() < 1e-9, "an answered call's");
         assert_eq!(store.access().experiment_sums("greeting", "2").await.unwrap().arms["haiku"].calls(), 1);
+        let found = store.call(calls[0].id).await.unwrap().unwrap();
+        assert_eq!(found.exposure, calls[0].exposure);
+    }
+
+    async fn who_takes_no_part_is_counted_by_the_reason_and_in_no_arm(place: &Place) {
+        let store = place.open().await;
+        let left_out = |reason: &'static str| {
+            let mut entry = exposed("", "1");
+            entry.exposure.as_mut().unwrap().left_out = Some(reason.into());
+            entry
+        };
+        let refused = LedgerEntry { outcome: Outcome::Refused, ..left_out("requirement") };
+        let calls = [left_out("requirement"), exposed("haiku", "1"), refused, left_out("permission")];
+        write(&store, &calls).await;
+        // After a start they are another journal's.
+        write(&store, &[left_out("requirement")]).await;
+        let access = store.access();
+        access.leave_feedback(calls[0].id, "key_1", &said(Some(1.0), ""), calls[0].exposure.as_deref()).await.unwrap();
+        let sums = access.experiment_sums("greeting", "1").await.unwrap();
+        let reasons: Vec<_> = sums.left_out.iter().map(|(reason, calls)| (reason.as_str(), *calls)).collect();
+        assert_eq!(reasons, [("permission", 1), ("requirement", 2)]);
+        assert_eq!(sums.arms.keys().collect::<Vec<_>>(), ["haiku"]);
         let found = store.call(calls[0].id).await.unwrap().unwrap();
         assert_eq!(found.exposure, calls[0].exposure);
     }

@@ -60,7 +60,7 @@ pub(super) struct CallView {
     attempts: Vec<AttemptView>,
     /// What the target could not express.
     dropped: Vec<String>,
-    /// The experiment that it takes part in.
+    /// The experiment of its model, and its part in it.
     experiment: Option<ExposureView>,
     /// What callers said of the answer, where a single call is asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -88,7 +88,11 @@ struct BodyView {
 struct ExposureView {
     name: String,
     run: String,
-    arm: String,
+    /// Null where it takes no part.
+    arm: Option<String>,
+    /// Why it takes no part: steering, permission, condition, requirement, strict, price or budget.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<String>,
     /// Of a shadow: the call that it follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     shadow_of: Option<String>,
@@ -251,10 +255,12 @@ impl From<LedgerEntry> for CallView {
 
 impl From<Exposure> for ExposureView {
     fn from(it: Exposure) -> Self {
+        let takes_part = it.takes_part();
         Self {
             name: word(it.experiment),
             run: word(it.run),
-            arm: word(it.arm),
+            arm: takes_part.then(|| word(it.arm)),
+            left_out: it.left_out.map(word),
             shadow_of: it.pair.as_ref().map(|pair| pair.of.to_string()),
             similarity: it.pair.and_then(|pair| pair.likeness).map(|likeness| likeness.similarity),
         }

@@ -11,10 +11,19 @@ use tidegate_store::{Exposure, Text};
 
 use super::prepared::Split;
 use crate::accept::{Call, Operation};
-use crate::admit::allows_target;
 use crate::gateway::Gateway;
-use crate::plan::ArmTarget;
+use crate::hold::too_dear_for;
+use crate::plan::{ArmTarget, LeftOut, Planned, first_asked, targets_of_arms};
 use crate::snapshot::Snapshot;
+
+/// What a call is to the experiment of its model.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// It is in an arm.
+    In(Chosen),
+    /// It is in none, and why; the ledger keeps that too.
+    LeftOut(Exposure, LeftOut),
+}
 
 /// The arm of a call.
 #[derive(Debug)]
@@ -23,51 +32,58 @@ pub(crate) struct Chosen {
     pub(crate) exposure: Exposure,
     /// Where the arm's calls go instead of the model's own targets.
     pub(crate) target: Option<Arc<ArmTarget>>,
+    /// Where the call could have gone, over all arms.
+    pub(crate) could_go_to: Vec<Planned>,
 }
 
 impl Chosen {
-    /// `x-tidegate-experiment`: `name=arm`.
+    /// `name=arm`.
+    pub(crate) fn name(&self) -> String {
+        format!("{}={}", self.exposure.experiment, self.exposure.arm)
+    }
+
+    /// `x-tidegate-experiment`.
     pub(crate) fn header(&self) -> Option<HeaderValue> {
-        HeaderValue::from_str(&format!("{}={}", self.exposure.experiment, self.exposure.arm)).ok()
+        HeaderValue::from_str(&self.name()).ok()
     }
 }
 
-/// The arm of this call, where its model has an A/B test or a canary and the caller may use all targets of it: a test with
-/// those alone who may use one arm would compare callers, not targets.
-pub(crate) fn choose(gateway: &Gateway, snapshot: &Snapshot, call: &Call) -> Option<Chosen> {
-    let split = snapshot.experiments.of_model(call.meant_model())?.split.as_ref()?;
-    // Who says which target is to be asked, takes no part.
-    if call.operation != Operation::Chat || call.steering.is_some() {
+/// The part of this call where its model has an A/B test or a canary: an arm if every arm could take it. What one of them could
+/// not do for it is no reason to send it there, and a test of those calls alone that an arm can take would compare calls, not targets.
+pub(crate) fn choose(gateway: &Gateway, snapshot: &Snapshot, call: &Call) -> Option<Part> {
+    if snapshot.experiments.is_empty() || call.operation != Operation::Chat {
         return None;
     }
-    let mut targets = split.arms.iter().filter_map(|arm| arm.target.as_ref());
-    let is_open = targets.all(|target| {
-        let planned = &target.target.planned;
-        allows_target(&call.principal, &call.model, &planned.provider.name, &planned.target.label)
-    });
-    if !is_open {
-        return None;
-    }
+    let asked = first_asked(snapshot, call);
+    let split = snapshot.experiments.of_model(asked.means)?.split.as_ref()?;
     let kept = gateway.experiments.get(split);
     let state = kept.as_deref();
-    let weights = super::state::weights(split, state);
+    let exposure = Exposure {
+        experiment: split.name.clone(),
+        run: super::state::run_now(split, state),
+        arm: Text::default(),
+        unit: None,
+        pair: None,
+        left_out: None,
+    };
+    let arms = split.arms.iter().map(|arm| arm.target.as_deref());
+    let now = gateway.clock.now();
+    let could_go_to = match targets_of_arms(snapshot, call, asked, arms, now, too_dear_for(gateway, call)) {
+        Ok(targets) => targets,
+        Err(why) => {
+            return Some(Part::LeftOut(Exposure { left_out: Some(why.word().into()), ..exposure }, why));
+        }
+    };
     let unit = unit_of(split.by, call);
-    let (bytes, hash) = match &unit {
+    let (bytes, unit) = match &unit {
         Some(unit) => (Cow::Borrowed(unit.as_bytes()), Some(hash_of(unit.as_bytes()))),
         None => (Cow::Owned(call.id.to_string().into_bytes()), None),
     };
+    let weights = super::state::weights(split, state);
     let arms = split.arms.iter().zip(weights).map(|(arm, weight)| (&*arm.name, weight));
     let arm = split.arms.get(assign(&bytes, &split.name, arms)?)?;
-    Some(Chosen {
-        exposure: Exposure {
-            experiment: split.name.clone(),
-            run: super::state::run_now(split, state),
-            arm: arm.name.clone(),
-            unit: hash,
-            pair: None,
-        },
-        target: arm.target.clone(),
-    })
+    let exposure = Exposure { arm: arm.name.clone(), unit, ..exposure };
+    Some(Part::In(Chosen { exposure, target: arm.target.clone(), could_go_to }))
 }
 
 /// What stays in one arm, or the next that the call has; `None` where that is the call itself.

@@ -12,7 +12,7 @@ mod run;
 pub(crate) mod shadow;
 mod state;
 
-pub(crate) use assign::choose;
+pub(crate) use assign::{Part, choose};
 pub(crate) use prepared::{Experiments, Means, Shadow};
 pub use report::{
     ArmReport, CanaryReport, ComparisonReport, ExampleReport, ExperimentReport, MetricReport, Range,

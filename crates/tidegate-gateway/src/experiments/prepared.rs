@@ -107,6 +107,11 @@ impl Experiments {
         Self { by_model }
     }
 
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_model.is_empty()
+    }
+
     /// Those of a model, by the name that a caller uses.
     pub(crate) fn of_model(&self, model: &str) -> Option<&OfModel> {
         if self.by_model.is_empty() {

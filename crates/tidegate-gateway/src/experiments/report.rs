@@ -1,6 +1,8 @@
 //! What an experiment shows: its arms, every metric with the interval that holds however often one looks, what may be said, and
 //! what was decided. Read by `/admin/v1/experiments` and `tidegate experiments`, beside a running gateway or without one.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use tidegate_config::{Design, Experiment, Settings};
@@ -34,6 +36,9 @@ pub struct ExperimentReport {
     pub state: String,
     /// The sides that are compared. Of a canary, the calls of the present step alone.
     pub arms: Vec<ArmReport>,
+    /// Calls of the model that took no part, by the kind of reason: steering (the caller says who is asked), permission, condition,
+    /// requirement (an arm's target lacks what the call needs), strict, price or budget.
+    pub left_out: BTreeMap<String, u64>,
     /// Where a canary is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryReport>,
@@ -223,6 +228,7 @@ async fn report(
         state: state_word(split.as_ref(), kept.as_ref()).to_owned(),
         run,
         arms,
+        left_out: sums.left_out,
         canary,
         shadow,
         history: kept.map(|kept| kept.state.history).unwrap_or_default(),

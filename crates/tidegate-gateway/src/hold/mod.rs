@@ -7,28 +7,25 @@ mod asked;
 mod estimate;
 mod headers;
 mod marks;
+mod refusal;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use smallvec::SmallVec;
 use tidegate_catalog::NanoDollars;
 use tidegate_policy::{Amounts, BudgetKind, Limits};
 use tidegate_store::{Actor, CallId, Crossed, EndUser, Hold, Level, Refused, RefusedAct, Scope};
-use tidegate_wire::ErrorClass;
 
-use headers::put_refused;
 pub(crate) use headers::put_room;
-use http::HeaderMap;
+pub(crate) use refusal::NotHeld;
 
 use crate::accept::Call;
 use crate::admit::{RefusalReason, refuse_permission};
-use crate::error::{GatewayError, Source};
+use crate::error::GatewayError;
 use crate::experiments::ShadowFate;
 use crate::gateway::Gateway;
 use crate::plan::{Plan, Planned};
-use crate::way::Refusal;
 pub(crate) use asked::asked_output;
 use estimate::{Estimate, likely_tokens};
 
@@ -43,7 +40,7 @@ pub(crate) async fn hold(
     gateway: &Gateway,
     call: &Call,
     plan: &mut Plan,
-) -> Result<Option<Hold>, Box<Refusal>> {
+) -> Result<Option<Hold>, Box<NotHeld>> {
     let levels = levels_of(gateway, call);
     let most = most_per_call(call);
     if levels.is_empty() && most.is_none() {
@@ -54,10 +51,8 @@ pub(crate) async fn hold(
     if most.is_none() && !levels.iter().any(|level| has_hard_budget(&level.limits)) {
         // What it costs is counted when it is known; nothing is refused for it.
         let amounts = Amounts { tokens, cost: NanoDollars::ZERO };
-        return reserve(gateway, call, &levels, amounts)
-            .await
-            .map(Some)
-            .map_err(|refused| to_refusal(gateway, call, refused));
+        let reserved = reserve(gateway, call, &levels, amounts).await;
+        return reserved.map(Some).map_err(|refused| Box::new(NotHeld::Refused(refused)));
     }
     let mut estimate = Estimate::of_size(call);
     if let Some(most) = most
@@ -67,7 +62,8 @@ pub(crate) async fn hold(
     {
         estimate = counted;
     }
-    keep_affordable(gateway, call, plan, &estimate, most).map_err(|error| Box::new(error.into()))?;
+    keep_affordable(gateway, call, plan, &estimate, most)
+        .map_err(|error| Box::new(NotHeld::TooDear(error)))?;
     let highest = |estimate: &Estimate<'_>| charged(call, ceiling(estimate, plan).unwrap_or_default());
     let amounts = |estimate: &Estimate<'_>| Amounts { tokens, cost: highest(estimate) };
     if plan.hedge.is_some() {
@@ -89,7 +85,7 @@ pub(crate) async fn hold(
         reserved = reserve(gateway, call, &levels, amounts(&counted)).await;
     }
     plan.hedge = None;
-    reserved.map(Some).map_err(|refused| to_refusal(gateway, call, refused))
+    reserved.map(Some).map_err(|refused| Box::new(NotHeld::Refused(refused)))
 }
 
 /// The part that is spent of the tightest budget of a call, what calls in flight may spend included; 0 where none applies, and
@@ -258,7 +254,7 @@ fn most_per_call(call: &Call) -> Option<NanoDollars> {
 
 /// What the call costs at most, wherever it goes; targets without a price do not count.
 fn ceiling(estimate: &Estimate<'_>, plan: &Plan) -> Option<NanoDollars> {
-    plan.targets.iter().filter_map(|planned| estimate.ceiling(planned)).max()
+    plan.targets.iter().chain(&plan.other_arms).filter_map(|planned| estimate.ceiling(planned)).max()
 }
 
 /// Leaves only targets of which is known that the call may go there: with a price, and within the limit for one call.
@@ -325,76 +321,15 @@ fn too_dear(estimate: &Estimate<'_>, planned: &Planned, most: Option<NanoDollars
     }
 }
 
-/// Which targets of a plan would be left out for their price, as far as the size of the request tells: for explanations.
-pub(crate) fn too_dear_of_plan(gateway: &Gateway, call: &Call, plan: &Plan) -> Vec<(Arc<str>, TooDear)> {
+/// Tells why a target would be left out for its price, as far as the size of the request tells: for explanations and experiments.
+pub(crate) fn too_dear_for<'a>(
+    gateway: &Gateway,
+    call: &'a Call,
+) -> impl Fn(&Planned) -> Option<TooDear> + use<'a> {
     let most = most_per_call(call);
     let has_budget = || levels_of(gateway, call).iter().any(|level| has_hard_budget(&level.limits));
-    if most.is_none() && !has_budget() {
-        return Vec::new();
-    }
-    let estimate = Estimate::of_size(call);
-    let dear = plan
-        .targets
-        .iter()
-        .filter_map(|planned| Some((Arc::clone(&planned.target.label), too_dear(&estimate, planned, most)?)));
-    dear.collect()
-}
-
-fn to_refusal(gateway: &Gateway, call: &Call, refused: Refused) -> Box<Refusal> {
-    let mut headers = HeaderMap::new();
-    put_refused(&mut headers, &refused, call.dialect);
-    Box::new(Refusal { error: to_error(gateway, call, refused), attempts: 0, headers })
-}
-
-fn to_error(gateway: &Gateway, call: &Call, refused: Refused) -> GatewayError {
-    let base = |status, class, reason: RefusalReason, message: String, retry_after: Option<Duration>| {
-        gateway.series.not_admitted(reason);
-        GatewayError {
-            status,
-            class,
-            source: Source::Caller,
-            code: Some(reason.as_str().to_owned()),
-            retry_after,
-            ..GatewayError::bad_request(message)
-        }
-    };
-    match refused {
-        Refused::Limit { scope, measure, limit, per, retry_after, .. } => {
-            let per = per.map_or(String::new(), |per| format!(" per {}", per.as_str()));
-            let message = format!(
-                "Limit reached: {} may have {limit} {}{per}. Try again in {} seconds.",
-                whose(&scope, call),
-                measure.as_str(),
-                retry_after.as_secs().max(1),
-            );
-            base(429, ErrorClass::RateLimit, RefusalReason::Limit, message, Some(retry_after))
-        }
-        Refused::Budget { scope, usd, per, used, held, resets_at, .. } => {
-            let reset = match resets_at {
-                None => "It does not reset; ask for a larger one.".to_owned(),
-                Some(at) => format!("It resets at {}.", at.strftime("%Y-%m-%d %H:%M UTC")),
-            };
-            let message = format!(
-                "Budget used up: {} may spend {usd} US dollars per {}, {used} are spent and {held} are held by calls in \
-                 flight, which leaves too little for this call. {reset}",
-                whose(&scope, call),
-                per.as_str(),
-            );
-            base(402, ErrorClass::Budget, RefusalReason::Budget, message, None)
-        }
-        Refused::Unavailable { retry_after, .. } => GatewayError {
-            source: Source::Gateway,
-            ..base(
-                503,
-                ErrorClass::Overloaded,
-                RefusalReason::Unavailable,
-                "Tidegate cannot tell at the moment whether there is room for this call, and is configured to refuse \
-                 calls then."
-                    .to_owned(),
-                Some(retry_after),
-            )
-        },
-    }
+    let estimate = (most.is_some() || has_budget()).then(|| Estimate::of_size(call));
+    move |planned| too_dear(estimate.as_ref()?, planned, most)
 }
 
 /// Tells the operator of soft budgets that are used up: in the log, in the metrics and in the audit log.
@@ -409,28 +344,6 @@ pub(crate) fn tell_crossed(gateway: &Gateway, crossed: &[Crossed]) {
             object: scope.to_string().into(),
             reason: format!("the soft budget of {usd} US dollars per {per} is used up").into(),
         });
-    }
-}
-
-/// Whose limit it is, at the beginning of a clause. Names are what the caller may know: its own.
-fn whose(scope: &Scope, call: &Call) -> String {
-    let principal = &call.principal;
-    match scope {
-        Scope::Organization(_) => match principal.organization() {
-            Some(organization) => format!("organisation `{}`", organization.state.load().name),
-            None => "the organisation".to_owned(),
-        },
-        Scope::Team(_) => match principal.team() {
-            Some(team) => format!("team `{}`", team.state.load().name),
-            None => "the team".to_owned(),
-        },
-        Scope::Key(_) => match principal.key() {
-            Some(key) => format!("key `{}`", key.name),
-            None => "this key".to_owned(),
-        },
-        Scope::EndUser(user) => format!("end user `{}`", user.name),
-        Scope::Tag(name, value) => format!("the tag `{name}={value}`"),
-        Scope::Experiment(name) => format!("the experiment `{name}`"),
     }
 }
 

@@ -21,9 +21,9 @@ use crate::admit::{Hindrance, RefusalReason, hindrance, model_hindrance};
 use crate::attempt::{Translation, readiness};
 use crate::clock::Clock;
 use crate::error::GatewayError;
-use crate::experiments::choose;
+use crate::experiments::{Part, choose};
 use crate::gateway::Gateway;
-use crate::hold::{TooDear, too_dear_of_plan};
+use crate::hold::{TooDear, too_dear_for};
 use crate::provider::ProviderError;
 use crate::report::{TargetReport, TargetState, models_with, of_target, timestamp};
 use crate::snapshot::Snapshot;
@@ -44,6 +44,8 @@ pub struct Explanation {
     pub route: Option<String>,
     /// The experiment that it takes part in, with the arm, where there is one.
     pub experiment: Option<String>,
+    /// The experiment of its model in which it takes no part, and why.
+    pub left_out_of_experiment: Option<String>,
     /// What it needs of a target.
     pub needs: ExplainedNeeds,
     /// Who would be asked, the first one first. The next is asked when the one before fails.
@@ -116,6 +118,12 @@ pub struct ExplainedRefusal {
     pub message: String,
 }
 
+impl From<GatewayError> for ExplainedRefusal {
+    fn from(error: GatewayError) -> Self {
+        Self { status: error.status, code: error.code, message: error.message }
+    }
+}
+
 /// Why nothing can be explained.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
@@ -131,16 +139,20 @@ pub enum ExplainError {
 pub async fn explain(gateway: &Gateway, arrival: Arrival) -> Result<Explanation, GatewayError> {
     let mut call = accept(CallId::now(), arrival)?;
     let snapshot = gateway.snapshot();
-    let mut experiment = None;
-    if let Some(chosen) = choose(gateway, &snapshot, &call) {
-        experiment = chosen.header();
-        call.arm = chosen.target;
-    }
     gather(gateway, &snapshot, &mut call).await;
+    let part = choose(gateway, &snapshot, &call);
+    if let Some(Part::In(chosen)) = &part {
+        call.arm.clone_from(&chosen.target);
+    }
     let refused = hindrance(gateway.directory(), &call);
-    let mut explanation =
-        explained(&snapshot, &call, gateway.clock, refused, |plan| too_dear_of_plan(gateway, &call, plan));
-    explanation.experiment = experiment.and_then(|value| value.to_str().ok().map(str::to_owned));
+    let mut explanation = explained(&snapshot, &call, gateway.clock, refused, too_dear_for(gateway, &call));
+    match part {
+        Some(Part::In(chosen)) => explanation.experiment = Some(chosen.name()),
+        Some(Part::LeftOut(experiment, why)) => {
+            explanation.left_out_of_experiment = Some(format!("{}: {why}", experiment.experiment));
+        }
+        None => {}
+    }
     Ok(explanation)
 }
 
@@ -155,7 +167,7 @@ pub fn explain_offline(
     let mut call = accept(CallId::now(), arrival)?;
     settle_names(&snapshot, &mut call);
     call.budget_used = Some(0.0);
-    Ok(explained(&snapshot, &call, clock, None, |_plan| Vec::new()))
+    Ok(explained(&snapshot, &call, clock, None, |_planned| None))
 }
 
 fn explained(
@@ -163,7 +175,7 @@ fn explained(
     call: &Call,
     clock: Clock,
     refused: Option<Hindrance>,
-    too_dear: impl Fn(&Plan) -> Vec<(Arc<str>, TooDear)>,
+    too_dear: impl Fn(&Planned) -> Option<TooDear>,
 ) -> Explanation {
     let now = clock.now();
     let mut trace = Trace::default();
@@ -183,19 +195,20 @@ fn explained(
             says: passed.why.words_for_operators(),
         }));
         let translation = Translation::new(call);
-        let mut too_dear = too_dear(plan);
+        let mut too_dear_ones: Vec<TooDear> = Vec::new();
         for planned in as_asked(plan, now, clock.moment(plan.deadline)) {
             let considered = trace.of(planned);
             let mut target = target(&translation, planned, considered, now);
             target.because.extend(considered.and_then(|it| trace.cold(it)));
             target.now.models = models_with(snapshot, &planned.target);
-            if let Some((_, dear)) = too_dear.iter().find(|(label, _)| **label == *target.target) {
+            if let Some(dear) = too_dear(planned) {
                 passed_over.push(ExplainedPassedOver {
                     reason: "price".to_owned(),
                     says: dear.to_string(),
                     target: target.target,
                     model: target.model,
                 });
+                too_dear_ones.push(dear);
             } else if plan.strict && !target.drops.is_empty() {
                 passed_over.push(ExplainedPassedOver {
                     reason: "strict".to_owned(),
@@ -210,9 +223,8 @@ fn explained(
         if plan.targets.is_empty() {
             let none = || nobody_left(plan, call).unwrap_or_else(|| model_hindrance(call).to_error());
             refusal = refusal.or_else(|| Some(none()));
-        } else if order.is_empty() && too_dear.len() == plan.targets.len() {
-            too_dear.sort_by(|(_, left), (_, right)| left.cmp(right));
-            let words = too_dear.first().map(|(_, dear)| dear.to_string()).unwrap_or_default();
+        } else if order.is_empty() && too_dear_ones.len() == plan.targets.len() {
+            let words = too_dear_ones.iter().min().map(ToString::to_string).unwrap_or_default();
             let hindrance = Hindrance { reason: RefusalReason::Price, message: words };
             refusal = refusal.or_else(|| Some(hindrance.to_error()));
         } else if order.is_empty() {
@@ -227,15 +239,12 @@ fn explained(
         operation: call.operation.as_str().to_owned(),
         stream: call.stream,
         experiment: None,
+        left_out_of_experiment: None,
         route: call.route.as_ref().map(ToString::to_string),
         needs: needs(call),
         order,
         passed_over,
-        refusal: refusal.map(|error| ExplainedRefusal {
-            status: error.status,
-            code: error.code,
-            message: error.message,
-        }),
+        refusal: refusal.map(ExplainedRefusal::from),
     }
 }
 

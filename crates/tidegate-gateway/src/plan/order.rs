@@ -35,6 +35,9 @@ const MAX_TARGETS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) targets: Vec<Planned>,
+    /// Where the call could have gone in other arms of its experiment: it needs as much room as the dearest of them, so that whether
+    /// there is room does not depend on its arm.
+    pub(crate) other_arms: Vec<Planned>,
     /// Who is not asked, and why not.
     pub(crate) passed_over: Vec<PassedOver>,
     /// When the call as a whole must be answered.
@@ -52,6 +55,7 @@ impl Plan {
     pub(crate) fn of_one(planned: Planned, deadline: Instant) -> Self {
         Self {
             targets: vec![planned],
+            other_arms: Vec::new(),
             passed_over: Vec::new(),
             deadline,
             falls_back_on_content_policy: false,
@@ -117,9 +121,8 @@ pub(super) fn plan_with(
     trace: Option<&mut Trace>,
 ) -> Result<Plan, GatewayError> {
     let settings = &snapshot.settings;
-    let steering = call.steering.as_deref();
     let asked = asked(snapshot, call);
-    let first = asked.first().copied().unwrap_or(Asked { name: &call.model, means: &call.model, sort: None });
+    let first = asked.first().copied().unwrap_or_else(|| Asked::plainly(&call.model));
     let meaning = resolve(snapshot, first.means)?;
     let policy = match &meaning {
         Meaning::Entry(model, _) => &model.policy,
@@ -140,21 +143,8 @@ pub(super) fn plan_with(
     };
     let total = call.wishes.timeout.unwrap_or(configured_total);
     let falls_back_on_content_policy = policy.fallback_on.contains(&FallbackOn::ContentPolicy);
-    let wants_all = steering.is_some_and(|steering| steering.require_parameters);
-    let strict = policy.strict || call.wishes.strict || wants_all;
-    let mut planner = Planner {
-        snapshot,
-        call,
-        now,
-        asked: first,
-        steering,
-        needs: Needs::new(call),
-        conditions: Conditions::new(call),
-        targets: Vec::new(),
-        doubtful: Vec::new(),
-        passed_over: Vec::new(),
-        trace,
-    };
+    let strict = is_strict(policy.strict, call);
+    let mut planner = Planner { trace, ..Planner::new(snapshot, call, now, first) };
     planner.add_asked(first, meaning)?;
     for further in asked.iter().skip(1) {
         match resolve(snapshot, further.means) {
@@ -168,6 +158,7 @@ pub(super) fn plan_with(
     let (targets, passed_over) = planner.chosen();
     Ok(Plan {
         targets,
+        other_arms: Vec::new(),
         passed_over,
         deadline: call.at.checked_add(total).unwrap_or_else(|| call.at + Timeouts::default().total),
         falls_back_on_content_policy,
@@ -179,13 +170,24 @@ pub(super) fn plan_with(
 
 /// A model that the caller names.
 #[derive(Debug, Clone, Copy)]
-struct Asked<'a> {
+pub(crate) struct Asked<'a> {
     /// As the caller names it, without a suffix: what permissions are asked for.
-    name: &'a str,
+    pub(super) name: &'a str,
     /// What is looked up: the same, or what `auto` has chosen.
-    means: &'a str,
+    pub(crate) means: &'a str,
     /// What the name's suffix asks for.
-    sort: Option<Sort>,
+    pub(super) sort: Option<Sort>,
+}
+
+impl<'a> Asked<'a> {
+    fn plainly(name: &'a str) -> Self {
+        Self { name, means: name, sort: None }
+    }
+}
+
+/// The model that the caller names first.
+pub(crate) fn first_asked<'a>(snapshot: &Snapshot, call: &'a Call) -> Asked<'a> {
+    asked(snapshot, call).first().copied().unwrap_or_else(|| Asked::plainly(&call.model))
 }
 
 /// The models that the caller names, in order, each once.
@@ -228,16 +230,22 @@ fn is_auto<'s>(snapshot: &'s Snapshot, name: &str) -> Option<&'s Auto> {
     snapshot.settings.auto.as_ref().filter(|_| name == AUTO)
 }
 
+/// Whether only targets are asked that can express the whole request: the configuration may want it, and so may the caller.
+pub(super) fn is_strict(configured: bool, call: &Call) -> bool {
+    let wants_all = call.steering.as_deref().is_some_and(|steering| steering.require_parameters);
+    configured || call.wishes.strict || wants_all
+}
+
 /// A plan in the making.
-struct Planner<'a> {
+pub(super) struct Planner<'a> {
     snapshot: &'a Snapshot,
     call: &'a Call,
     now: Moment,
     /// The model that the caller names, on whose behalf targets are added.
     asked: Asked<'a>,
     steering: Option<&'a Steering>,
-    needs: Needs<'a>,
-    conditions: Conditions<'a>,
+    pub(super) needs: Needs<'a>,
+    pub(super) conditions: Conditions<'a>,
     targets: Vec<Planned>,
     /// Those that may lack something, asked when nobody else can be.
     doubtful: Vec<Planned>,
@@ -246,6 +254,23 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
+    /// A plan without a target so far.
+    pub(super) fn new(snapshot: &'a Snapshot, call: &'a Call, now: Moment, asked: Asked<'a>) -> Self {
+        Self {
+            snapshot,
+            call,
+            now,
+            asked,
+            steering: call.steering.as_deref(),
+            needs: Needs::new(call),
+            conditions: Conditions::new(call),
+            targets: Vec::new(),
+            doubtful: Vec::new(),
+            passed_over: Vec::new(),
+            trace: None,
+        }
+    }
+
     /// Adds the targets of a model that the caller names.
     fn add_asked(&mut self, asked: Asked<'a>, meaning: Meaning<'_>) -> Result<(), GatewayError> {
         self.asked = asked;
@@ -364,7 +389,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Why a target cannot be asked, if so. What the principal may not use comes first: nothing more is said about it.
-    fn hindrance(
+    pub(super) fn hindrance(
         &mut self,
         model: &str,
         target: &EntryTarget,

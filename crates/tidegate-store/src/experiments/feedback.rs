@@ -38,6 +38,7 @@ impl Access {
         feedback: &Feedback,
         exposure: Option<&Exposure>,
     ) -> Result<(), StoreError> {
+        let exposure = exposure.filter(|exposure| exposure.takes_part());
         queries::feedback::put(&self.database, call, caller, feedback, exposure).await
     }
 

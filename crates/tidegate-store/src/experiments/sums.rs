@@ -16,6 +16,8 @@ pub const CONTROL_ARM: &str = "control";
 const MAX_EXAMPLES: usize = 10;
 /// A definition cannot have as many arms; a journal that was tampered with could.
 const MAX_ARMS: usize = 64;
+/// The same of reasons to take no part.
+const MAX_REASONS: usize = 16;
 
 /// The sums of one run of an experiment.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -23,6 +25,9 @@ const MAX_ARMS: usize = 64;
 pub struct RunSums {
     /// By arm.
     pub arms: BTreeMap<String, ArmSums>,
+    /// Calls that took no part, by the kind of reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<String, u64>,
     /// Of calls and their shadows.
     pub pairs: PairSums,
     /// The pairs with the least in common, the least first.
@@ -56,6 +61,10 @@ impl RunSums {
             Outcome::Failed => true,
             Outcome::Refused | Outcome::Cancelled => return,
         };
+        if let Some(reason) = &exposure.left_out {
+            self.leave_out(reason, 1);
+            return;
+        }
         let answered = |time: Option<u64>| time.filter(|_| !has_failed).map(std::time::Duration::from_micros);
         let observation = Observation {
             failed: has_failed,
@@ -72,6 +81,9 @@ impl RunSums {
         for (name, sums) in &other.arms {
             self.arm(name).merge(sums);
         }
+        for (reason, calls) in &other.left_out {
+            self.leave_out(reason, *calls);
+        }
         self.pairs.merge(&other.pairs);
         self.remember(other.examples.iter().copied());
     }
@@ -79,6 +91,12 @@ impl RunSums {
     fn arm(&mut self, name: &str) -> &mut ArmSums {
         let is_known = self.arms.contains_key(name) || self.arms.len() < MAX_ARMS;
         self.arms.entry(if is_known { name.to_owned() } else { String::new() }).or_default()
+    }
+
+    fn leave_out(&mut self, reason: &str, calls: u64) {
+        let is_known = self.left_out.contains_key(reason) || self.left_out.len() < MAX_REASONS;
+        let sum = self.left_out.entry(if is_known { reason.to_owned() } else { String::new() }).or_default();
+        *sum = sum.saturating_add(calls);
     }
 
     fn remember(&mut self, examples: impl IntoIterator<Item = Example>) {

@@ -16,7 +16,7 @@ pub struct Exposure {
     pub experiment: Text,
     /// Which run of it: a definition with other arms or targets is another experiment of the same name.
     pub run: Text,
-    /// The arm.
+    /// The arm; empty where the call takes no part.
     pub arm: Text,
     /// A hash of what stays in an arm together (a session, a user, a key); `None` where every call is for itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -24,6 +24,16 @@ pub struct Exposure {
     /// Of a shadow: what it was compared with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<Pair>,
+    /// Why the call takes no part, though its model's calls do: the kind of reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<Text>,
+}
+
+impl Exposure {
+    /// Whether the call is in one of the arms.
+    pub fn takes_part(&self) -> bool {
+        self.left_out.is_none()
+    }
 }
 
 /// A shadow beside the call that it follows.

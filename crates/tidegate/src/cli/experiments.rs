@@ -115,6 +115,12 @@ fn text(report: &ExperimentReport) -> String {
             let _ = writeln!(out, "{} is stopped: {why}", arm.name);
         }
     }
+    if !report.left_out.is_empty() {
+        let reasons: Vec<String> =
+            report.left_out.iter().map(|(reason, calls)| format!("{reason} {}", grouped(*calls))).collect();
+        let all = grouped(report.left_out.values().sum());
+        let _ = writeln!(out, "{all} calls took no part: {}", reasons.join(", "));
+    }
     if let Some(shadow) = &report.shadow {
         let share = |part: u64, whole: u64| format!("{} of {}", grouped(part), grouped(whole));
         let _ = writeln!(

@@ -171,6 +171,12 @@ fn page(explained: &Value) -> String {
     if let Some(route) = explained["route"].as_str() {
         page.push_str(&format!("auto: {route}\n"));
     }
+    if let Some(experiment) = explained["experiment"].as_str() {
+        page.push_str(&format!("experiment: {experiment}\n"));
+    }
+    if let Some(why) = explained["left_out_of_experiment"].as_str() {
+        page.push_str(&format!("no part in the experiment {why}\n"));
+    }
     if let Some(message) = explained["refusal"]["message"].as_str() {
         page.push_str(&format!("\nrefused with {}: {message}\n", explained["refusal"]["status"]));
     }

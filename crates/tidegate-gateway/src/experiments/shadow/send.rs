@@ -102,6 +102,7 @@ async fn send(gateway: &Arc<Gateway>, upstream: &UpstreamClient, work: Work) -> 
         arm: ARM.into(),
         unit: None,
         pair: None,
+        left_out: None,
     });
     let shadowed = ask(gateway, upstream, &shadow.planned, &call, settlement).await;
     let (seat, mut entry) = settled.await.ok()?;

@@ -97,6 +97,15 @@ impl Steering {
         });
     }
 
+    /// Whether the wishes say themselves who is asked for this model, more than whom not to ask: in another order, other models
+    /// behind it, by something that only some providers understand.
+    pub(crate) fn chooses(&self, model: &str) -> bool {
+        !self.order.is_empty()
+            || self.sort.is_some()
+            || !self.for_others.is_empty()
+            || self.models.iter().any(|name| name != model)
+    }
+
     /// Whether a provider gets the wishes as they stand in the body: it understands them, and the caller did not mean
     /// providers of this gateway by them.
     pub(crate) fn passes_to(&self, kind: &str) -> bool {

@@ -20,6 +20,8 @@ use crate::ledger::{
 const VERSION: u8 = 1;
 /// The same with what few calls have behind it: a part in an experiment, attempts that used something for nothing.
 const WITH_MORE: u8 = 2;
+/// The same with the reason why the call takes no part in the experiment.
+const LEFT_OUT: u8 = 3;
 /// Longer strings are cut, here as in the database. With the limits below and those of tags, a record stays below
 /// [`frame::MAX_PAYLOAD_BYTES`].
 const MAX_TEXT_BYTES: usize = 512;
@@ -186,9 +188,11 @@ pub(in crate::ledger) fn encode(entry: &LedgerEntry) -> Option<Vec<u8>> {
         bytes_out: entry.bytes_out,
     };
     // Most calls stay readable for an older program.
-    let framed = match MoreV2::of(entry) {
-        None => postcard::to_extend(&record, frame::begin(VERSION)),
-        Some(more) => postcard::to_extend(&(record, more), frame::begin(WITH_MORE)),
+    let left_out = optional(entry.exposure.as_ref().and_then(|exposure| exposure.left_out.as_ref()));
+    let framed = match (MoreV2::of(entry), left_out) {
+        (None, _) => postcard::to_extend(&record, frame::begin(VERSION)),
+        (Some(more), None) => postcard::to_extend(&(record, more), frame::begin(WITH_MORE)),
+        (Some(more), Some(reason)) => postcard::to_extend(&(record, more, reason), frame::begin(LEFT_OUT)),
     };
     frame::seal(framed.ok()?)
 }
@@ -199,11 +203,13 @@ pub(super) fn decode(version: u8, payload: &[u8], known: &mut KnownTexts) -> Opt
         VERSION => postcard::from_bytes::<ReadRecordV1<'_>>(payload).ok()?.into_entry(known),
         WITH_MORE => {
             let (record, more) = postcard::from_bytes::<(ReadRecordV1<'_>, MoreV2<'_>)>(payload).ok()?;
-            let mut entry = record.into_entry(known)?;
-            for (place, used) in more.used {
-                entry.attempts.get_mut(usize::from(place))?.used = Some(used.into_used());
-            }
-            entry.exposure = more.exposure.map(|exposure| Box::new(exposure.into_exposure(known)));
+            more.into_entry(record.into_entry(known)?, known)
+        }
+        LEFT_OUT => {
+            let (record, more, reason) =
+                postcard::from_bytes::<(ReadRecordV1<'_>, MoreV2<'_>, &str)>(payload).ok()?;
+            let mut entry = more.into_entry(record.into_entry(known)?, known)?;
+            entry.exposure.as_mut()?.left_out = Some(known.text(reason));
             Some(entry)
         }
         _ => None,
@@ -284,6 +290,15 @@ impl<'a> MoreV2<'a> {
             .collect();
         (exposure.is_some() || !used.is_empty()).then_some(Self { exposure, used })
     }
+
+    /// The call with it.
+    fn into_entry(self, mut entry: LedgerEntry, known: &mut KnownTexts) -> Option<LedgerEntry> {
+        for (place, used) in self.used {
+            entry.attempts.get_mut(usize::from(place))?.used = Some(used.into_used());
+        }
+        entry.exposure = self.exposure.map(|exposure| Box::new(exposure.into_exposure(known)));
+        Some(entry)
+    }
 }
 
 impl UsedV2 {
@@ -324,6 +339,7 @@ impl<'a> ExposureV2<'a> {
             arm: known.text(self.arm),
             unit: self.unit,
             pair: self.pair.map(PairV2::into_pair),
+            left_out: None,
         }
     }
 }

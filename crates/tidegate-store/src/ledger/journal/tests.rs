@@ -49,13 +49,14 @@ fn entry(number: u64) -> LedgerEntry {
         }],
         dropped: vec!["seed".into()],
         cache: Some(CacheState::Bypass),
-        // Both layouts, and shadows among them.
+        // All layouts, with shadows and calls that take no part among them.
         exposure: (!number.is_multiple_of(3)).then(|| {
             Box::new(Exposure {
                 experiment: "greeting".into(),
                 run: "1f2e".into(),
                 arm: "haiku".into(),
                 unit: Some(u64::MAX - number),
+                left_out: number.is_multiple_of(5).then(|| "requirement".into()),
                 pair: (number % 3 > 1).then(|| Pair {
                     of: CallId::now(),
                     control: Seen { cost_nanodollars: Some(7), latency_us: Some(9), ..Seen::default() },
