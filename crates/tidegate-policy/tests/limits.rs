@@ -51,10 +51,23 @@ fn stamp(now: Duration) -> Stamp {
 }
 
 fn take(counters: &mut Counters, limits: &Limits, amounts: Amounts, now: Duration) -> Result<Room, Shortage> {
-    counters.check(limits, amounts, &stamp(now))?;
+    let looked = counters.usage(limits, &stamp(now)).shortage(amounts);
+    let checked = counters.check(limits, amounts, &stamp(now));
+    assert_eq!(looked.map(without_wait), checked.err().map(without_wait), "whoever only looks sees the same");
+    checked?;
     let mut room = Room::default();
     counters.take(limits, amounts, &stamp(now), &mut room, |_| {});
     Ok(room)
+}
+
+/// When to try again is known better by who checks.
+fn without_wait(shortage: Shortage) -> Shortage {
+    match shortage {
+        Shortage::Rate { measure, limit, per, .. } => {
+            Shortage::Rate { measure, limit, per, retry_after: Duration::ZERO }
+        }
+        budget @ Shortage::Budget { .. } => budget,
+    }
 }
 
 fn tokens(tokens: u64) -> Amounts {

@@ -8,6 +8,7 @@ mod estimate;
 mod headers;
 mod marks;
 mod refusal;
+mod room_left;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use tidegate_store::{Actor, CallId, Crossed, EndUser, Hold, Level, Refused, Refu
 
 pub(crate) use headers::put_room;
 pub(crate) use refusal::NotHeld;
+pub use room_left::{ExplainedLimit, ExplainedRoom};
+pub(crate) use room_left::{RoomLeft, room_left};
 
 use crate::accept::Call;
 use crate::admit::{RefusalReason, refuse_permission};

@@ -44,7 +44,7 @@ impl NotHeld {
 }
 
 /// The words for it.
-fn to_error(call: &Call, refused: &Refused) -> GatewayError {
+pub(super) fn to_error(call: &Call, refused: &Refused) -> GatewayError {
     let base = |status, class, message: String, retry_after: Option<Duration>| GatewayError {
         status,
         class,
@@ -100,7 +100,7 @@ fn reason_of(refused: &Refused) -> RefusalReason {
 }
 
 /// Whose limit it is, at the beginning of a clause. Names are what the caller may know: its own.
-fn whose(scope: &Scope, call: &Call) -> String {
+pub(super) fn whose(scope: &Scope, call: &Call) -> String {
     let principal = &call.principal;
     match scope {
         Scope::Organization(_) => match principal.organization() {

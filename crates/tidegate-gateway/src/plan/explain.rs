@@ -12,7 +12,8 @@ use tidegate_policy::routing::{Choice, Standing, Strategy};
 use tidegate_policy::{Feature, Moment, Readiness};
 use tidegate_store::CallId;
 
-use super::order::{Plan, Planned, plan_with, settle_names};
+use super::arms::LeftOut;
+use super::order::{Plan, Planned, plan, plan_with, settle_names};
 use super::passed_over::nobody_left;
 use super::requirements::Needs;
 use super::trace::{Considered, Trace};
@@ -23,7 +24,7 @@ use crate::clock::Clock;
 use crate::error::GatewayError;
 use crate::experiments::{Part, choose};
 use crate::gateway::Gateway;
-use crate::hold::{TooDear, too_dear_for};
+use crate::hold::{ExplainedRoom, RoomLeft, TooDear, room_left, too_dear_for};
 use crate::provider::ProviderError;
 use crate::report::{TargetReport, TargetState, models_with, of_target, timestamp};
 use crate::snapshot::Snapshot;
@@ -52,6 +53,8 @@ pub struct Explanation {
     pub order: Vec<ExplainedTarget>,
     /// Who would not be asked.
     pub passed_over: Vec<ExplainedPassedOver>,
+    /// What room the caller's limits and budgets have for it; nothing is reserved. Null where nobody in particular is calling.
+    pub room: Option<ExplainedRoom>,
     /// What the caller would be told instead of an answer, where nobody would be asked.
     pub refusal: Option<ExplainedRefusal>,
 }
@@ -140,9 +143,20 @@ pub async fn explain(gateway: &Gateway, arrival: Arrival) -> Result<Explanation,
     let mut call = accept(CallId::now(), arrival)?;
     let snapshot = gateway.snapshot();
     gather(gateway, &snapshot, &mut call).await;
-    let part = choose(gateway, &snapshot, &call);
+    let mut part = choose(gateway, &snapshot, &call);
+    let mut other_arms = Vec::new();
     if let Some(Part::In(chosen)) = &part {
         call.arm.clone_from(&chosen.target);
+        other_arms.clone_from(&chosen.could_go_to);
+    }
+    let mut room = look_for_room(gateway, &snapshot, &call, other_arms).await;
+    if let Some(Part::In(chosen)) = &part
+        && room.as_ref().is_some_and(RoomLeft::is_short_of_money)
+    {
+        // The dearest arm is no reason to refuse it.
+        call.arm = None;
+        part = Some(Part::LeftOut(chosen.exposure.clone(), LeftOut::Budget));
+        room = look_for_room(gateway, &snapshot, &call, Vec::new()).await;
     }
     let refused = hindrance(gateway.directory(), &call);
     let mut explanation = explained(&snapshot, &call, gateway.clock, refused, too_dear_for(gateway, &call));
@@ -153,7 +167,29 @@ pub async fn explain(gateway: &Gateway, arrival: Arrival) -> Result<Explanation,
         }
         None => {}
     }
+    if let Some(room) = room {
+        let refusal = || room.refusal(&call).map(ExplainedRefusal::from);
+        explanation.refusal = explanation.refusal.take().or_else(refusal);
+        explanation.room = Some(room.room);
+    }
     Ok(explanation)
+}
+
+/// Whether there is room for the call where it would go, or in the other arms of its experiment. `None` too where it would go nowhere.
+async fn look_for_room(
+    gateway: &Gateway,
+    snapshot: &Snapshot,
+    call: &Call,
+    other_arms: Vec<Planned>,
+) -> Option<RoomLeft> {
+    let mut plan = plan(snapshot, call, gateway.clock.now()).ok()?;
+    let too_dear = too_dear_for(gateway, call);
+    plan.targets.retain(|planned| too_dear(planned).is_none());
+    if plan.targets.is_empty() {
+        return None;
+    }
+    plan.other_arms = other_arms;
+    room_left(gateway, call, &plan).await
 }
 
 /// Explains a request under a configuration that does not run: nothing is measured, and nobody in particular is calling.
@@ -244,6 +280,7 @@ fn explained(
         needs: needs(call),
         order,
         passed_over,
+        room: None,
         refusal: refusal.map(ExplainedRefusal::from),
     }
 }

@@ -13,6 +13,7 @@ mod requirements;
 mod steering;
 mod trace;
 
+pub use crate::hold::{ExplainedLimit, ExplainedRoom};
 pub(crate) use arms::{LeftOut, targets_of_arms};
 pub(crate) use difficulty::Route;
 pub(crate) use entries::{ArmTarget, EntryTarget};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tidegate_catalog::NanoDollars;
 
-use super::{Budget, PeriodStart, RateLimit, RatePeriod};
+use super::counters::IN_FLIGHT_RETRY_AFTER;
+use super::{Budget, BudgetKind, PeriodStart, RateLimit, RatePeriod};
 
 /// What a call takes: an upper estimate before it, the real figures after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -132,6 +133,44 @@ pub struct LimitsUsage {
     pub tokens: Vec<RateUsage>,
     /// Each budget.
     pub budgets: Vec<BudgetUsage>,
+}
+
+impl LimitsUsage {
+    /// Why there is no room for a call, if so, without taking any: what `Counters::check` finds at this moment. Only when to try again
+    /// is said by when everything is free, which may be later than necessary.
+    pub fn shortage(&self, amounts: Amounts) -> Option<Shortage> {
+        let budget = self.budgets.iter().find_map(|usage| usage.shortage(amounts.cost));
+        let rate = |measure, usages: &[RateUsage], amount: &dyn Fn(RateLimit) -> u64| {
+            let lacks = |usage: &&RateUsage| usage.used.saturating_add(amount(usage.limit)) > usage.limit.max;
+            usages.iter().find(lacks).map(|usage| Shortage::Rate {
+                measure,
+                limit: usage.limit.max,
+                per: Some(usage.limit.per),
+                retry_after: usage.reset_after,
+            })
+        };
+        let limit = self.in_flight_limit.map(u64::from);
+        budget
+            .or_else(|| rate(Measure::Requests, &self.requests, &|_| 1))
+            .or_else(|| rate(Measure::Tokens, &self.tokens, &|limit| limit.cut(amounts.tokens)))
+            .or_else(|| {
+                limit.filter(|limit| self.in_flight >= *limit).map(|limit| Shortage::Rate {
+                    measure: Measure::InFlight,
+                    limit,
+                    per: None,
+                    retry_after: IN_FLIGHT_RETRY_AFTER,
+                })
+            })
+    }
+}
+
+impl BudgetUsage {
+    fn shortage(&self, cost: NanoDollars) -> Option<Shortage> {
+        let Self { budget, used, held, resets_at, .. } = *self;
+        let is_short = budget.kind == BudgetKind::Hard && used + held + cost > budget.usd;
+        let blocked_by_holds = used + cost <= budget.usd;
+        is_short.then_some(Shortage::Budget { budget, used, held, resets_at, blocked_by_holds })
+    }
 }
 
 /// How far a rate limit is used.

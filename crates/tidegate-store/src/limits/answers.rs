@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tidegate_catalog::NanoDollars;
-use tidegate_policy::{Budget, BudgetPeriod, LimitsUsage, Measure, RatePeriod, Shortage};
+use tidegate_policy::{Amounts, Budget, BudgetPeriod, LimitsUsage, Measure, RatePeriod, Shortage};
 
 use crate::Scope;
 
@@ -99,4 +99,11 @@ pub struct LevelUsage {
     pub scope: Scope,
     /// How far.
     pub usage: LimitsUsage,
+}
+
+impl LevelUsage {
+    /// Why the level has no room for a call, if so, without taking any.
+    pub fn refused(&self, amounts: Amounts) -> Option<Refused> {
+        self.usage.shortage(amounts).map(|shortage| Refused::new(&self.scope, shortage))
+    }
 }

@@ -217,5 +217,35 @@ fn page(explained: &Value) -> String {
         }
         page.push_str(&table.render());
     }
+    let limits = list(&explained["room"]["limits"]);
+    if !limits.is_empty() {
+        page.push_str("\nof the caller's limits are left:\n");
+        let headings = [
+            ("WHOSE", Side::Left),
+            ("OF", Side::Left),
+            ("LEFT", Side::Right),
+            ("LIMIT", Side::Right),
+            ("", Side::Left),
+        ];
+        let mut table = Table::new(headings);
+        for limit in &limits {
+            let per = limit["per"].as_str().map_or_else(String::new, |per| format!(" per {per}"));
+            let is_enough = limit["has_room"].as_bool().unwrap_or(true);
+            table.row([
+                text(&limit["level"]),
+                format!("{}{per}", text(&limit["of"])),
+                text(&limit["left"]),
+                text(&limit["limit"]),
+                if is_enough { String::new() } else { "too little for this".to_owned() },
+            ]);
+        }
+        page.push_str(&table.render());
+        let room = &explained["room"];
+        page.push_str(&format!(
+            "it would take {} tokens and ${} at most\n",
+            room["tokens"],
+            text(&room["cost_usd"])
+        ));
+    }
     page
 }
