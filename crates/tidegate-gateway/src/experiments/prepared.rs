@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
 use tidegate_catalog::{Catalog, NanoDollars};
-use tidegate_config::{Design, Experiment, Guard, Settings, Unit};
+use tidegate_config::{Design, Experiment, Guard, Retry, Settings, Unit};
 use tidegate_policy::experiments::{BanditSettings, CanarySettings, GuardSettings, Metric};
 use tidegate_policy::{Budget, BudgetKind, BudgetPeriod, Limits};
 use tidegate_store::{Level, Scope, Text};
@@ -198,8 +198,11 @@ impl Prepared {
                         ..Limits::default()
                     }),
                 });
+                // Whoever waits to be let in again would keep other shadows from their place.
+                let retry = Retry { attempts: 1, ..design.target.retry };
+                let once = tidegate_config::Target { retry, ..design.target.clone() };
                 Self::Shadow(Shadow {
-                    planned: entry_target(second, &design.target, means).planned,
+                    planned: entry_target(second, &once, means).planned,
                     counts: Arc::new(ShadowCounts::new(&experiment.name)),
                     share: design.share.fraction(),
                     name,

@@ -9,7 +9,7 @@ use metrics::Counter;
 pub enum ShadowFate {
     /// It was sent, whatever the answer.
     Sent,
-    /// Too many waited, or they were too large together.
+    /// Too many waited or were under way, or they were too large together.
     QueueFull,
     /// The request or the answer is too large.
     TooLarge,

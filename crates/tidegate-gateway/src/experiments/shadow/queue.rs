@@ -16,6 +16,8 @@ use crate::experiments::Shadow;
 const MAX_WAITING: usize = 512;
 /// Their requests and answers together, in bytes.
 const MAX_BYTES: usize = 64 << 20;
+/// What is kept together for streams that are under way, in bytes: thousands may be open at once.
+const MAX_GATHERED: usize = 64 << 20;
 
 /// A call that was served and waits for its shadow.
 #[derive(Debug)]
@@ -49,15 +51,32 @@ impl Waiting {
     }
 }
 
+/// A part of bytes that are limited together, given back when it is dropped.
 #[derive(Debug)]
-struct Room {
-    waiting: Arc<AtomicUsize>,
+pub(super) struct Room {
+    together: Arc<AtomicUsize>,
     bytes: usize,
+}
+
+impl Room {
+    /// Takes so many bytes more. False where that is too much together; what was taken before stays.
+    pub(super) fn grow(&mut self, more: usize) -> bool {
+        self.take(more, MAX_GATHERED)
+    }
+
+    fn take(&mut self, more: usize, most: usize) -> bool {
+        if self.together.fetch_add(more, Ordering::Relaxed).saturating_add(more) > most {
+            self.together.fetch_sub(more, Ordering::Relaxed);
+            return false;
+        }
+        self.bytes += more;
+        true
+    }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.waiting.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.together.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -66,6 +85,8 @@ impl Drop for Room {
 pub(crate) struct ShadowQueue {
     sender: mpsc::Sender<Waiting>,
     bytes: Arc<AtomicUsize>,
+    /// What is kept for streams that are under way.
+    gathered: Arc<AtomicUsize>,
     /// Until somebody takes it to work on.
     receiver: Mutex<Option<mpsc::Receiver<Waiting>>>,
 }
@@ -73,7 +94,8 @@ pub(crate) struct ShadowQueue {
 impl Default for ShadowQueue {
     fn default() -> Self {
         let (sender, receiver) = mpsc::channel(MAX_WAITING);
-        Self { sender, bytes: Arc::default(), receiver: Mutex::new(Some(receiver)) }
+        let receiver = Mutex::new(Some(receiver));
+        Self { sender, bytes: Arc::default(), gathered: Arc::default(), receiver }
     }
 }
 
@@ -82,11 +104,18 @@ impl ShadowQueue {
     pub(crate) fn hand_over(&self, mut waiting: Waiting) {
         let bytes = waiting.bytes();
         let shadow = Arc::clone(&waiting.shadow);
-        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        waiting.room = Some(Room { waiting: Arc::clone(&self.bytes), bytes });
-        if before.saturating_add(bytes) > MAX_BYTES || self.sender.try_send(waiting).is_err() {
+        let mut room = Room { together: Arc::clone(&self.bytes), bytes: 0 };
+        let has_room = room.take(bytes, MAX_BYTES);
+        waiting.room = Some(room);
+        if !has_room || self.sender.try_send(waiting).is_err() {
             shadow.counts.count(ShadowFate::QueueFull);
         }
+    }
+
+    /// Room for what is kept of a stream while it is under way, to begin with so many bytes. `None` where there is none.
+    pub(super) fn gather(&self, bytes: usize) -> Option<Room> {
+        let mut room = Room { together: Arc::clone(&self.gathered), bytes: 0 };
+        room.grow(bytes).then_some(room)
     }
 
     /// Whether nothing more would be taken now.
@@ -97,5 +126,23 @@ impl ShadowQueue {
     /// The other end, once.
     pub(super) fn take(&self) -> Option<mpsc::Receiver<Waiting>> {
         self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_streams_is_limited_over_all_of_them_and_given_back() {
+        let queue = ShadowQueue::default();
+        let mut one = queue.gather(MAX_GATHERED / 2).unwrap();
+        let other = queue.gather(MAX_GATHERED / 4).unwrap();
+        assert!(one.grow(MAX_GATHERED / 4), "exactly as much as there is");
+        assert!(!one.grow(1) && queue.gather(1).is_none());
+        drop(other);
+        assert!(one.grow(MAX_GATHERED / 4) && !one.grow(1));
+        drop(one);
+        assert!(queue.gather(MAX_GATHERED).is_some());
     }
 }

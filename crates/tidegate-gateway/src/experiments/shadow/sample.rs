@@ -8,7 +8,7 @@ use tidegate_policy::experiments::{Seen, takes_part};
 use tidegate_store::{LedgerEntry, Outcome};
 
 use super::counts::ShadowFate;
-use super::queue::Waiting;
+use super::queue::{Room, Waiting};
 use crate::accept::{Call, Operation};
 use crate::experiments::Shadow;
 use crate::gateway::Gateway;
@@ -19,12 +19,17 @@ const MAX_REQUEST: usize = 4 << 20;
 /// Answers above this are not gathered, and their calls have no shadow.
 const MAX_ANSWER: usize = 1 << 20;
 
+/// What is gathered grows by this factor.
+const GROWTH: usize = 2;
+
 /// A call that is to have a shadow.
 #[derive(Debug)]
 pub(crate) struct Sample {
     shadows: SmallVec<[Arc<Shadow>; 1]>,
     call: Call,
     answer: Answer,
+    /// Of a stream: its part of what is kept of all of them.
+    room: Option<Room>,
 }
 
 #[derive(Debug)]
@@ -33,6 +38,8 @@ enum Answer {
     Whole(Bytes),
     Stream(Vec<u8>),
     TooLarge,
+    /// What is kept of all streams was too much together.
+    NoRoom,
 }
 
 impl Sample {
@@ -64,7 +71,15 @@ impl Sample {
         if shadows.is_empty() {
             return None;
         }
-        Some(Box::new(Self { shadows, call: call.anonymous(), answer: Answer::None }))
+        let room = match call.stream.then(|| gateway.shadows.gather(call.body().len())) {
+            None => None,
+            Some(Some(room)) => Some(room),
+            Some(None) => {
+                shadows.iter().for_each(|shadow| shadow.counts.count(ShadowFate::QueueFull));
+                return None;
+            }
+        };
+        Some(Box::new(Self { shadows, call: call.anonymous(), answer: Answer::None, room }))
     }
 
     /// The whole answer.
@@ -76,13 +91,22 @@ impl Sample {
     /// A piece of a stream as it goes to the caller.
     pub(crate) fn piece(&mut self, piece: &[u8]) {
         if matches!(self.answer, Answer::None) {
-            self.answer = Answer::Stream(Vec::with_capacity(piece.len().saturating_mul(4)));
+            self.answer = Answer::Stream(Vec::new());
         }
-        if let Answer::Stream(gathered) = &mut self.answer {
-            if gathered.len() + piece.len() > MAX_ANSWER {
-                self.answer = Answer::TooLarge;
-            } else {
+        let Answer::Stream(gathered) = &mut self.answer else { return };
+        let (length, capacity) = (gathered.len().saturating_add(piece.len()), gathered.capacity());
+        if length > MAX_ANSWER {
+            self.answer = Answer::TooLarge;
+        } else if length <= capacity {
+            gathered.extend_from_slice(piece);
+        } else {
+            // In steps, so that the pieces of all streams do not meet at one counter.
+            let larger = capacity.max(piece.len()).saturating_mul(GROWTH).min(MAX_ANSWER);
+            if self.room.as_mut().is_none_or(|room| room.grow(larger.saturating_sub(capacity))) {
+                gathered.reserve_exact(larger.saturating_sub(gathered.len()));
                 gathered.extend_from_slice(piece);
+            } else {
+                self.answer = Answer::NoRoom;
             }
         }
     }
@@ -94,11 +118,10 @@ impl Sample {
             Outcome::Failed => true,
             Outcome::Cancelled | Outcome::Refused => return,
         };
+        let leave_out = |fate| self.shadows.iter().for_each(|shadow| shadow.counts.count(fate));
         let answer = match self.answer {
-            Answer::TooLarge => {
-                self.shadows.iter().for_each(|shadow| shadow.counts.count(ShadowFate::TooLarge));
-                return;
-            }
+            Answer::TooLarge => return leave_out(ShadowFate::TooLarge),
+            Answer::NoRoom => return leave_out(ShadowFate::QueueFull),
             _ if has_failed => None,
             Answer::None => None,
             Answer::Whole(bytes) => Some(bytes),

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use tidegate_store::{Exposure, Hold, LedgerEntry, Pair, Seat};
+use tidegate_store::{Exposure, Hold, LedgerEntry, Outcome, Pair, Seat};
 use tokio::sync::{mpsc, oneshot};
 
 use super::likeness::likeness;
@@ -106,6 +106,8 @@ async fn send(gateway: &Arc<Gateway>, upstream: &UpstreamClient, work: Work) -> 
     });
     let shadowed = ask(gateway, upstream, &shadow.planned, &call, settlement).await;
     let (seat, mut entry) = settled.await.ok()?;
+    // What broke off is no answer, and its beginning says nothing about the rest.
+    let shadowed = shadowed.filter(|_| entry.outcome == Outcome::Answered);
     let likeness = match (&answer, &shadowed) {
         (Some(answer), Some(shadowed)) => likeness(&call, answer, shadowed),
         _ => None,
