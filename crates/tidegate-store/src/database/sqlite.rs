@@ -11,7 +11,7 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions, SqliteConnection, SqlitePool,
+    ConnectOptions, Connection as _, SqliteConnection, SqlitePool,
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -80,9 +80,13 @@ pub(super) async fn check(directory: &Path) -> Result<(), StoreError> {
     StoreError::check_version(&database.display().to_string(), found, latest(&MIGRATIONS))
 }
 
-/// The one connection that writes.
+/// The one connection that writes. After some errors, a full disk among them, SQLite has ended the transaction by itself, and
+/// nobody can begin one on a connection that is taken to be still in it: such a one is replaced.
 pub(super) fn writer(database: &Path) -> SqlitePool {
-    pool().max_connections(1).connect_lazy_with(writing(database))
+    pool()
+        .max_connections(1)
+        .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
+        .connect_lazy_with(writing(database))
 }
 
 /// The connections that read.

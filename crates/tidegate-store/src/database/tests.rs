@@ -55,6 +55,31 @@ async fn an_older_schema_is_brought_up_to_date_and_keeps_its_entries() {
 }
 
 #[tokio::test]
+async fn when_a_full_disk_has_room_again_it_is_written_to_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = Database::sqlite(directory.path()).await.unwrap();
+    database.execute(query("CREATE TABLE heap (stone BLOB)")).await.unwrap();
+    // SQLite says of its own limit what it says of the disk's.
+    let pages = database.fetch_one(query("SELECT page_count AS n FROM pragma_page_count")).await.unwrap();
+    let limit = pages.get::<i64>("n").unwrap() + 10;
+    database.execute(query(format!("PRAGMA max_page_count = {limit}"))).await.unwrap();
+    let mut transaction = database.begin().await.unwrap();
+    let error = loop {
+        let stone = query("INSERT INTO heap (stone) VALUES (zeroblob(10000))");
+        if let Err(error) = transaction.execute(stone).await {
+            break error;
+        }
+    };
+    assert!(error.source().is_some_and(|cause| cause.to_string().contains("full")), "{error:?}");
+    drop(transaction);
+    let mut transaction = database.begin().await.unwrap();
+    transaction.execute(query("INSERT INTO heap (stone) VALUES (zeroblob(10))")).await.unwrap();
+    transaction.commit().await.unwrap();
+    let stones = database.fetch_one(query("SELECT COUNT(*) AS n FROM heap")).await.unwrap();
+    assert_eq!(stones.get::<i64>("n").unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_newer_schema_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let id = record_one(&open_with(directory.path(), &later_migrations()).await.unwrap()).await;
