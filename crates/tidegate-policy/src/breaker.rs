@@ -50,6 +50,11 @@ const MOST_OUTCOMES: usize = 256;
 /// target, and not one caller after the other.
 const LONGEST_AFTER_SLOW_PROBE: Duration = Duration::from_secs(30);
 
+/// Whoever failed last, though not often enough to open its breaker, and was left alone for so long since then is probed: those
+/// who go by figures give it no calls, and without any it would never be seen that it works again. Longer where the failure
+/// took long: who waits for a silent target is one caller in a while.
+const LEFT_ALONE: Duration = Duration::from_secs(2);
+
 /// So many failures in a row open a breaker that has just closed.
 const RUN_WHILE_PROVING: u32 = 2;
 
@@ -67,6 +72,18 @@ pub enum BreakerState {
     HalfOpen,
 }
 
+/// What an answer ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comeback {
+    /// Nothing.
+    None,
+    /// Failures after which the target was left alone; they say nothing any more
+    /// ([`crate::routing::Figures::forgive`]).
+    FromFailures,
+    /// An outage: its slow start begins ([`crate::routing::Figures::recovered`]).
+    FromOutage,
+}
+
 /// One target's breaker.
 #[derive(Debug, Clone)]
 pub struct Breaker {
@@ -79,6 +96,11 @@ pub struct Breaker {
     open: Option<Opened>,
     /// When it last closed, and how long it had been open at a time.
     closed: Option<(Moment, Duration)>,
+    /// When it was last asked, and when it last failed.
+    asked_at: Moment,
+    failed_at: Moment,
+    /// For how long it is left alone then.
+    left_alone: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -101,6 +123,9 @@ impl Breaker {
             run_since: Moment::ZERO,
             open: None,
             closed: None,
+            asked_at: Moment::ZERO,
+            failed_at: Moment::ZERO,
+            left_alone: LEFT_ALONE,
         }
     }
 
@@ -121,10 +146,16 @@ impl Breaker {
     /// How it stands with the target, for [`crate::routing::rank`].
     pub fn standing(&self, now: Moment) -> Standing {
         match (self.open, self.is_ready(now)) {
+            (None, _) if self.is_left_alone(now) => Standing::Probe,
             (None, _) => Standing::Ready,
             (Some(_), true) => Standing::Probe,
             (Some(_), false) => Standing::Out,
         }
+    }
+
+    /// Whether it failed last and nobody has asked it since.
+    fn is_left_alone(&self, now: Moment) -> bool {
+        self.run > 0 && now >= self.asked_at.max(self.failed_at).saturating_add(self.left_alone)
     }
 
     /// Somebody else's breaker of the same target is open for so long: this one does not find out by itself.
@@ -148,25 +179,26 @@ impl Breaker {
     /// Says that the target is asked now. Takes a probe's place while half-open, or open, when it is asked as the last
     /// resort.
     pub fn begin(&mut self, now: Moment) {
+        self.asked_at = now;
         if let Some(open) = &mut self.open {
             open.probes_in_flight = open.probes_in_flight.saturating_add(1);
             open.probed_at = now;
         }
     }
 
-    /// The target answered a call that began then. True when that ends an outage: its slow start begins
-    /// ([`crate::routing::Figures::recovered`]).
-    pub fn succeed(&mut self, began: Moment, now: Moment) -> bool {
+    /// The target answered a call that began then.
+    pub fn succeed(&mut self, began: Moment, now: Moment) -> Comeback {
         if self.open.is_some_and(|open| began < open.since) {
-            return false;
+            return Comeback::None;
         }
         if self.open.is_none() && began < self.run_since {
             // What began before the failures does not end their run, or the answers of an hour ago would keep a target in
             // play that has just died. It still speaks for it: quick failures overtake slow answers all the time.
             self.run = self.run.saturating_sub(1);
             self.note(now, false);
-            return false;
+            return Comeback::None;
         }
+        let was_left_alone = self.run > 0 && began >= self.failed_at.saturating_add(self.left_alone);
         self.run = 0;
         let was_open = self.open.take();
         if let Some(open) = was_open {
@@ -176,7 +208,11 @@ impl Breaker {
             self.closed = Some((now, open.lasted));
         }
         self.note(now, false);
-        was_open.is_some()
+        match was_open {
+            Some(_) => Comeback::FromOutage,
+            None if was_left_alone => Comeback::FromFailures,
+            None => Comeback::None,
+        }
     }
 
     /// The target failed a call that began then, in a way that counts.
@@ -185,6 +221,8 @@ impl Breaker {
             self.run_since = now;
         }
         self.run = self.run.saturating_add(1);
+        self.failed_at = now;
+        self.left_alone = now.saturating_sub(began).clamp(LEFT_ALONE, LONGEST_AFTER_SLOW_PROBE);
         self.note(now, true);
         match self.open {
             // Calls that began before the breaker opened still come back; they say nothing new.
@@ -287,6 +325,24 @@ mod tests {
     }
 
     #[test]
+    fn who_failed_last_and_was_left_alone_since_is_probed_by_one_call_at_a_time() {
+        let mut breaker = Breaker::new(BreakerSettings::default());
+        breaker.begin(at(0));
+        breaker.fail(at(0), at(10));
+        assert_eq!(breaker.standing(at(2_009)), Standing::Ready);
+        assert_eq!(breaker.standing(at(2_010)), Standing::Probe);
+        breaker.begin(at(2_010));
+        assert_eq!(breaker.standing(at(2_011)), Standing::Ready, "the others go by its figures");
+        breaker.fail(at(2_010), at(2_020));
+        assert_eq!(breaker.standing(at(4_020)), Standing::Probe);
+        breaker.begin(at(4_020));
+        assert_eq!(breaker.succeed(at(4_020), at(4_100)), Comeback::FromFailures);
+        assert_eq!(breaker.standing(at(9_000)), Standing::Ready);
+        breaker.fail(at(9_000), at(9_001));
+        assert_eq!(breaker.succeed(at(9_001), at(9_100)), Comeback::None, "one failure among answers");
+    }
+
+    #[test]
     fn failed_probes_double_the_time_up_to_the_longest() {
         let mut breaker = opened();
         let mut now = at(1000);
@@ -339,12 +395,12 @@ mod tests {
         for _ in 0..5 {
             breaker.fail(at(0), at(100));
         }
-        assert!(!breaker.succeed(at(50), at(500)));
+        assert_eq!(breaker.succeed(at(50), at(500)), Comeback::None);
         assert_eq!(breaker.state(at(500)), BreakerState::Open { until: at(1100) });
         breaker.fail(at(50), at(1500));
         assert_eq!(breaker.state(at(1500)), BreakerState::HalfOpen, "that was no probe");
         breaker.begin(at(1500));
-        assert!(breaker.succeed(at(1500), at(1600)));
+        assert_eq!(breaker.succeed(at(1500), at(1600)), Comeback::FromOutage);
     }
 
     #[test]
@@ -368,7 +424,7 @@ mod tests {
         breaker.fail(at(200), at(200));
         assert!(breaker.is_ready(at(1000)));
         breaker.begin(at(300));
-        assert!(breaker.succeed(at(400), at(400)));
+        assert_eq!(breaker.succeed(at(400), at(400)), Comeback::FromOutage);
         assert_eq!(breaker.state(at(400)), BreakerState::Closed);
     }
 
@@ -394,13 +450,13 @@ mod tests {
     fn one_that_comes_and_goes_opens_sooner_and_for_longer() {
         let mut breaker = opened();
         breaker.begin(at(1000));
-        assert!(breaker.succeed(at(1000), at(1000)));
+        assert_eq!(breaker.succeed(at(1000), at(1000)), Comeback::FromOutage);
         breaker.fail(at(2000), at(2000));
         assert_eq!(breaker.state(at(2000)), BreakerState::Closed, "one failure is nothing");
         breaker.fail(at(2001), at(2001));
         assert_eq!(breaker.state(at(2001)), BreakerState::Open { until: at(4001) });
         breaker.begin(at(4001));
-        assert!(breaker.succeed(at(4001), at(4001)));
+        assert_eq!(breaker.succeed(at(4001), at(4001)), Comeback::FromOutage);
         breaker.fail(at(20_000), at(20_000));
         breaker.fail(at(20_000), at(20_000));
         assert_eq!(breaker.state(at(20_000)), BreakerState::Closed, "it has proved itself");

@@ -23,7 +23,7 @@ mod rules;
 pub use access::{Area, Feature, Features, ModelPattern, Permissions, Role};
 pub use admission_queue::{AdmissionQueue, Displaced, Priority, Queued, Ticket};
 pub use backoff::Backoff;
-pub use breaker::{Breaker, BreakerSettings, BreakerState};
+pub use breaker::{Breaker, BreakerSettings, BreakerState, Comeback};
 pub use choice::pick_key;
 pub use course::{Candidate, Course, CourseSettings, FailureFacts, Readiness, Step, WhyOut};
 pub use limits::{

@@ -389,6 +389,13 @@ impl Course {
         }
         // Nobody is waited for in the middle of an answer.
         let is_waited_for = |until: Moment| until < self.settings.deadline && self.continuations == 0;
+        // Whoever failed too often may be probed before the one that rests is free.
+        let probe = least_bad.filter(|&((why, at), _)| {
+            why == WhyOut::Failing && is_waited_for(at) && soonest.is_some_and(|(until, _)| at < until)
+        });
+        if let Some(((_, at), index)) = probe {
+            return self.try_candidate(index, at.saturating_sub(now), false, false);
+        }
         if let Some((until, index)) = soonest.filter(|&(until, _)| is_waited_for(until)) {
             let is_retry = self.candidates.get(index).is_some_and(|state| state.tries > 0);
             return self.try_candidate(index, until.saturating_sub(now), false, is_retry);

@@ -200,10 +200,16 @@ impl Figures {
         self.note_wait(asked, now);
     }
 
-    /// The target works again after an outage: its traffic comes back little by little, and its failures are forgotten.
+    /// The target works again after an outage: its traffic comes back little by little.
     pub fn recovered(&mut self, now: Moment) {
         self.warming_since = Some(now);
+        self.forgive();
+    }
+
+    /// Its failures are forgotten, with how long it was waited for meanwhile.
+    pub fn forgive(&mut self) {
         self.failures = Ratio::default();
+        self.first_token = None;
     }
 
     /// What is known by now.

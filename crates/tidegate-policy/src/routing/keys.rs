@@ -11,6 +11,10 @@ use super::score::Scale;
 /// quickest: no price and no prompt cache is worth that, and calls that pile up make it slower still.
 const PATIENCE: f64 = 5.0;
 
+/// Less than this, in seconds, is worth neither money nor a prompt cache, however many times the quickest it is: among targets
+/// that begin within milliseconds it is chance.
+const WORTH_LEAVING: f64 = 0.25;
+
 /// Behind everybody who is not too slow: no race takes as long, and there are not as many prices.
 const IMPATIENT: f64 = 1e6;
 
@@ -101,8 +105,12 @@ impl Keys {
 
     fn impatience(&self, choice: &Choice) -> f64 {
         // What is known of one that was out is what drove it out: whether that still holds is for its probe to say.
-        let is_too_slow =
-            choice.standing != Standing::Probe && self.waiting(choice) > PATIENCE * self.quickest;
+        if choice.standing == Standing::Probe {
+            return 0.0;
+        }
+        let (waiting, failing) = (self.waiting(choice), failing(choice));
+        let is_too_slow = waiting > PATIENCE * self.quickest
+            && (failing > PATIENCE || waiting > self.quickest + WORTH_LEAVING);
         if is_too_slow { IMPATIENT } else { 0.0 }
     }
 }

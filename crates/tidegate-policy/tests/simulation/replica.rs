@@ -6,7 +6,8 @@ use tidegate_policy::routing::{
     AffinityKey, Allowance, Choice, Figures, HedgeBudget, ProviderLimits, Ranking, Standing, Strategy, rank,
 };
 use tidegate_policy::{
-    Breaker, BreakerSettings, HealthEffect, Moment, Readiness, RetryBudget, WhyOut, is_retry_allowed, rule,
+    Breaker, BreakerSettings, Comeback, HealthEffect, Moment, Readiness, RetryBudget, WhyOut,
+    is_retry_allowed, rule,
 };
 use tidegate_wire::FailureKind;
 
@@ -99,8 +100,10 @@ impl Replica {
 
     pub(crate) fn succeeded(&mut self, target: usize, began: Moment, now: Moment) {
         let known = &mut self.targets[target];
-        if known.breaker.succeed(began, now) {
-            known.figures.recovered(now);
+        match known.breaker.succeed(began, now) {
+            Comeback::FromOutage => known.figures.recovered(now),
+            Comeback::FromFailures => known.figures.forgive(),
+            Comeback::None => {}
         }
     }
 
