@@ -67,6 +67,8 @@ async fn room_is_reserved_for_the_most_that_a_request_can_be_read_to_ask_for() {
         r#""max_tokens":900,"n":"8""#,
         r#""max_tokens":900,"n":"eight""#,
         r#""max_tokens":900,"best_of":8"#,
+        r#""max_tokens":900,"max_new_tokens":60000"#,
+        r#""max_new_tokens":10"#,
     ] {
         let (_gateway, provider, client) =
             with_budget("openai-compatible", "house", "0.02", &openai_answer()).await;
@@ -110,6 +112,28 @@ async fn thinking_that_translation_adds_to_the_limit_is_reserved_too() {
         if status == 200 {
             assert_eq!(provider.arrived()[0].json()["max_tokens"], 1_124);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_limit_or_a_window_beyond_what_the_catalog_knows_is_reserved_as_it_is_asked_for() {
+    // The catalog knows 64,000 tokens of output, at 5 dollars a million, and a window of 200,000, at 1.
+    let usage = json!({"input_tokens": 10, "output_tokens": 10});
+    let long = json!({"model": "m", "max_tokens": 128_000, "messages": [{"role": "user", "content": "Hi"}]});
+    let text = "tide ".repeat(230_000);
+    let wide = json!({"model": "m", "max_tokens": 10, "messages": [{"role": "user", "content": text}]});
+    let beta = ("anthropic-beta", "context-1m-2025-08-07");
+    for (body, header, usd, status) in [
+        (&long, ("x-none", "x"), "0.5", 402),
+        (&long, ("x-none", "x"), "0.7", 200),
+        (&wide, ("x-none", "x"), "0.3", 200),
+        (&wide, beta, "0.3", 402),
+        (&wide, beta, "1.5", 200),
+    ] {
+        let (_gateway, _provider, client) =
+            with_budget("anthropic", "claude-haiku-4-5", usd, &anthropic_answer(&usage)).await;
+        let received = client.with_header(header.0, header.1).post("/v1/messages", body).await;
+        assert_eq!(received.status, status, "{usd}: {}", received.text());
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidegate_policy::routing::{Answering, Asked, Figures, Measured, Standing};
-use tidegate_policy::{Breaker, BreakerSettings, BreakerState, Moment, Readiness, WhyOut};
+use tidegate_policy::{Breaker, BreakerSettings, BreakerState, Comeback, Moment, Readiness, WhyOut};
 use tidegate_wire::{FailureKind, Usage};
 
 use crate::clock::Clock;
@@ -195,12 +195,10 @@ impl TargetHealth {
         let out_until = self.out_until.get();
         let state = self.state();
         let measured = state.figures.measured(now);
-        let standing = if out_until > now || !state.breaker.is_ready(now) {
-            Standing::Out
-        } else if out_until != Moment::ZERO || state.breaker.state(now) != BreakerState::Closed {
-            Standing::Probe
-        } else {
-            Standing::Ready
+        let standing = match state.breaker.standing(now) {
+            _ if out_until > now => Standing::Out,
+            Standing::Ready if out_until != Moment::ZERO => Standing::Probe,
+            standing => standing,
         };
         Glance { standing, measured }
     }
@@ -253,8 +251,11 @@ impl TargetHealth {
         self.answered_at.set(now);
         let mut state = self.state();
         let began = asked.as_ref().map_or(now, |asked| asked.at());
-        if state.breaker.succeed(began, now) || was_out {
-            state.figures.recovered(now);
+        match state.breaker.succeed(began, now) {
+            Comeback::None | Comeback::FromFailures if was_out => state.figures.recovered(now),
+            Comeback::FromOutage => state.figures.recovered(now),
+            Comeback::FromFailures => state.figures.forgive(),
+            Comeback::None => {}
         }
         if let Some(asked) = asked {
             state.figures.first_token(asked, now);

@@ -53,6 +53,10 @@ impl TargetSeries {
                 .get_or_init(|| self.counter("tidegate_calls_total", Some(("outcome", outcome.as_str()))))
                 .increment(1);
         }
+        // Names come from callers, and a histogram is many series: one that never answered gets none.
+        if outcome != Outcome::Answered && self.handles.get().is_none() {
+            return;
+        }
         let handles = self.handles();
         handles.duration.record(duration);
         if let Some(first_token) = first_token {
@@ -74,6 +78,9 @@ impl TargetSeries {
 
     /// Tokens were used at this target.
     pub(crate) fn usage(&self, usage: &Usage, cost_nanodollars: Option<u64>) {
+        if *usage == Usage::default() && self.handles.get().is_none() {
+            return;
+        }
         let handles = self.handles();
         handles.input_tokens.increment(usage.input);
         handles.output_tokens.increment(usage.output);

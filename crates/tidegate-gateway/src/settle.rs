@@ -18,7 +18,7 @@ use tidegate_wire::{FailureKind, Losses, Usage};
 use tokio::sync::oneshot;
 
 use crate::accept::{Call, Operation};
-use crate::attempt::is_late_failure;
+use crate::attempt::{Witness, is_late_failure};
 use crate::error::GatewayError;
 use crate::experiments::shadow::Sample;
 use crate::gateway::{Gateway, InFlight};
@@ -57,7 +57,7 @@ pub struct Settlement {
     /// Refusals of the content that are kept back while others are asked.
     withheld: SmallVec<[Refused; 1]>,
     /// The attempts that are under way, whose outcomes are not known yet: two where the first target is late.
-    under_way: SmallVec<[(Arc<Target>, Instant); 2]>,
+    under_way: SmallVec<[UnderWay; 2]>,
     /// When the attempt of the target that answers began.
     attempted_at: Option<Instant>,
     /// Time spent waiting for providers, up to the answer's first byte.
@@ -78,6 +78,14 @@ struct Refused {
     target: Arc<Target>,
     usage: Usage,
     is_estimated: bool,
+}
+
+/// An attempt whose outcome is not known yet.
+#[derive(Debug)]
+struct UnderWay {
+    target: Arc<Target>,
+    began: Instant,
+    witness: Arc<Witness>,
 }
 
 /// What attempts have used beside the one that answers.
@@ -192,10 +200,16 @@ impl Settlement {
     }
 
     /// An attempt at this target begins.
-    pub(crate) fn at_target(&mut self, provider: &Arc<str>, target: &Arc<Target>, key_label: &Text) {
-        let now = Instant::now();
-        self.answers(provider, target, key_label, now);
-        self.under_way.push((Arc::clone(target), now));
+    pub(crate) fn at_target(
+        &mut self,
+        provider: &Arc<str>,
+        target: &Arc<Target>,
+        key_label: &Text,
+        witness: &Arc<Witness>,
+    ) {
+        let began = Instant::now();
+        self.answers(provider, target, key_label, began);
+        self.under_way.push(UnderWay { target: Arc::clone(target), began, witness: Arc::clone(witness) });
     }
 
     /// Of the targets that were asked this one answers; it was asked at that moment.
@@ -221,7 +235,7 @@ impl Settlement {
         status: Option<u16>,
         duration: Duration,
     ) {
-        self.under_way.retain(|(other, _)| *other.label != *target.label);
+        self.under_way.retain(|other| *other.target.label != *target.label);
         if let Some(kind) = failure {
             target.series.failure(kind);
         }
@@ -431,9 +445,12 @@ impl Settlement {
         self.count_withheld();
         let duration = self.at.elapsed();
         self.entry.duration_us = micros(duration);
-        for (target, began) in std::mem::take(&mut self.under_way) {
-            // The caller hung up in the middle of it.
+        for UnderWay { target, began, witness } in std::mem::take(&mut self.under_way) {
+            // The caller hung up in the middle of it. What the provider has read is paid for all the same.
             self.attempted(&target, Some(FailureKind::Cancelled), None, began.elapsed());
+            if let Some(used) = witness.used() {
+                self.also_used(&target, &used);
+            }
         }
         // Counted tokens are no answer of a model: they say nothing about its pace.
         if let Some(asking) = self.asking.take()

@@ -159,8 +159,10 @@ pub async fn walk(
         put(&mut headers, "x-tidegate-dropped", &dropped_header(&losses));
     }
     Ok(match answer {
-        Answered::Whole(whole) => {
-            if let Some(cost) = settlement.used(whole.usage) {
+        Answered::Whole(mut whole) => {
+            if whole.estimate_usage(&call, &planned) {
+                settlement.likely_used(whole.usage);
+            } else if let Some(cost) = settlement.used(whole.usage) {
                 let cost = tidegate_catalog::NanoDollars(i64::try_from(cost).unwrap_or(i64::MAX));
                 put(&mut headers, "x-tidegate-cost", &cost.to_string());
             }

@@ -52,6 +52,16 @@ impl Reply {
         };
         !self.choices.is_empty() && self.choices.iter().all(is_refused)
     }
+
+    /// Bytes of text in it, calls and reasoning included: what its tokens can be guessed by.
+    pub fn text_bytes(&self) -> usize {
+        let of_part = |part: &Part| match &part.content {
+            Content::Text { text, .. } | Content::Reasoning { text } | Content::Refusal(text) => text.len(),
+            Content::ToolCall(call) => call.name.len() + call.arguments.len(),
+            _ => 0,
+        };
+        self.choices.iter().flat_map(|choice| &choice.parts).map(of_part).sum()
+    }
 }
 
 /// One of the alternative answers.

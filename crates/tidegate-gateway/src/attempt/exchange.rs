@@ -1,5 +1,6 @@
 //! One attempt: send, wait for the first token or the whole answer, and say what went wrong if anything did.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -10,9 +11,9 @@ use tokio::time::timeout_at;
 
 use super::count::count_locally;
 use super::failure::Failure;
-use super::hedge::Witness;
 use super::prepare::{Prepared, Translation, prepare};
 use super::withheld::{REST_OF_REFUSAL, unless_refused};
+use super::witness::Witness;
 use super::{Answered, Means};
 use crate::accept::Operation;
 use crate::error::GatewayError;
@@ -39,14 +40,13 @@ pub(crate) struct Reached {
 }
 
 /// How one attempt is made.
-#[derive(Clone, Copy)]
-pub(super) struct Manner<'a> {
+pub(super) struct Manner {
     /// With which key.
     pub(super) key: usize,
     /// On a connection that nobody used before.
     pub(super) is_fresh: bool,
-    /// Who is told what is used, where the attempt may be dropped because another target was faster.
-    pub(super) witness: Option<&'a Witness>,
+    /// Who is told what is used: the attempt may be dropped at any moment.
+    pub(super) witness: Arc<Witness>,
 }
 
 /// Makes one attempt.
@@ -55,7 +55,7 @@ pub(super) async fn exchange(
     translation: &Translation<'_>,
     planned: &Planned,
     deadline: Instant,
-    Manner { key, is_fresh, witness }: Manner<'_>,
+    Manner { key, is_fresh, witness }: Manner,
 ) -> Result<Reached, Failure> {
     let label = &*planned.target.label;
     let call = translation.call;
@@ -78,7 +78,7 @@ pub(super) async fn exchange(
     let options = SendOptions {
         connect_timeout: planned.timeouts.connect,
         fresh_connection: is_fresh,
-        sent: witness.map(Witness::sent),
+        sent: Some(witness.sent()),
     };
     let given = until.saturating_duration_since(now);
     let late = |what: &str| Failure {
@@ -102,8 +102,10 @@ pub(super) async fn exchange(
         let mut relay =
             Box::new(StreamRelay::new(gateway, translation, planned, response.into_body(), deadline));
         let primed = {
-            let priming = Priming { relay: &mut relay, witness };
-            timeout_at(until.into(), priming.relay.prime()).await
+            let mut priming = Priming { relay: &mut relay, witness: Some(&witness) };
+            let primed = timeout_at(until.into(), priming.relay.prime()).await;
+            priming.witness = None;
+            primed
         };
         match primed {
             Err(_elapsed) => Err(late("no first token")),

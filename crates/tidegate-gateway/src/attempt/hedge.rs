@@ -6,14 +6,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_config::Hedge;
 use tidegate_policy::Moment;
 use tidegate_policy::routing::{Hedging, Standing};
-use tidegate_wire::{FailureKind, Usage};
+use tidegate_wire::FailureKind;
 
 use super::exchange::{Manner, Reached, exchange};
 use super::failure::Failure;
@@ -26,32 +25,6 @@ use crate::relay::likely_input;
 use crate::series::HedgeOutcome;
 use crate::settle::Settlement;
 use tidegate_policy::Course;
-
-/// What an attempt has used by now: told while it is made, because it may be dropped at any moment.
-#[derive(Debug, Default)]
-pub(super) struct Witness {
-    is_sent: AtomicBool,
-    used: Mutex<Option<Usage>>,
-}
-
-impl Witness {
-    /// Set when the whole request is with the provider.
-    pub(super) fn sent(&self) -> &AtomicBool {
-        &self.is_sent
-    }
-
-    /// What the beginning of its stream lets one know.
-    pub(super) fn saw(&self, usage: Usage) {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
-    }
-
-    /// What it has used as far as one can tell, and at least its input once that had been sent. `None`: nothing.
-    fn used(&self, call: &Call, planned: &Planned) -> Option<Usage> {
-        let seen = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let read_at_least = || Usage { input: likely_input(call, planned), ..Usage::default() };
-        seen.or_else(|| self.is_sent.load(Ordering::Relaxed).then(read_at_least))
-    }
-}
 
 /// After which time a second target is asked beside this one, if ever.
 pub(super) fn delay(
@@ -74,7 +47,6 @@ type Exchange<'a> = Pin<Box<dyn Future<Output = Result<Reached, Failure>> + Send
 struct Racing<'a, 'w> {
     attempting: Attempting<'a>,
     exchange: Exchange<'w>,
-    witness: &'w Witness,
 }
 
 /// Asks a target, and when it is late another one. Once a second one was asked there is no further hedge in this call.
@@ -94,16 +66,12 @@ pub(super) async fn ask<'a>(
     settlement: &mut Settlement,
 ) -> Ended<'a> {
     let clock = means.gateway.clock;
-    let (first_witness, second_witness) = (Witness::default(), Witness::default());
-    let make = |attempting: &Attempting<'a>, is_fresh: bool, witness| -> Exchange<'_> {
-        let manner = Manner { key: attempting.key, is_fresh, witness: Some(witness) };
-        Box::pin(exchange(means, translation, attempting.planned, plan.deadline, manner))
+    let make = |attempting: Attempting<'a>, is_fresh: bool| -> Racing<'a, '_> {
+        let manner = Manner { key: attempting.key, is_fresh, witness: Arc::clone(&attempting.witness) };
+        let exchange = exchange(means, translation, attempting.planned, plan.deadline, manner);
+        Racing { attempting, exchange: Box::pin(exchange) }
     };
-    let mut first = Racing {
-        exchange: make(&first, is_fresh, &first_witness),
-        witness: &first_witness,
-        attempting: first,
-    };
+    let mut first = make(first, is_fresh);
     let in_time = tokio::select! {
         biased;
         reached = &mut first.exchange => Some(reached),
@@ -130,12 +98,7 @@ pub(super) async fn ask<'a>(
         late = %first.attempting.planned.target.label, second = %planned.target.label, after = ?late,
         "a second target is asked"
     );
-    let second = Attempting::begin(translation.call, planned, place, clock, settlement);
-    let mut second = Racing {
-        exchange: make(&second, false, &second_witness),
-        witness: &second_witness,
-        attempting: second,
-    };
+    let mut second = make(Attempting::begin(translation.call, planned, place, clock, settlement), false);
 
     let (is_first, reached) = tokio::select! {
         biased;
@@ -146,7 +109,7 @@ pub(super) async fn ask<'a>(
     let began = quicker.attempting.began.min(other.attempting.began);
     match reached {
         Ok(reached) => {
-            lose(translation.call, other, settlement);
+            lose(other, settlement);
             outcome.is(if is_first { HedgeOutcome::Lost } else { HedgeOutcome::Won });
             win(&quicker.attempting, settlement);
             let reached = Reached { waited: began.elapsed(), ..reached };
@@ -190,13 +153,13 @@ fn win(attempting: &Attempting<'_>, settlement: &mut Settlement) {
 }
 
 /// Another target was faster. That says nothing about this one but that it took so long.
-fn lose(call: &Call, racing: Racing<'_, '_>, settlement: &mut Settlement) {
-    let Racing { attempting, exchange, witness } = racing;
+fn lose(racing: Racing<'_, '_>, settlement: &mut Settlement) {
+    let Racing { attempting, exchange } = racing;
     // Closes the connection, and leaves behind what was used.
     drop(exchange);
     let planned = attempting.planned;
     settlement.attempted(&planned.target, Some(FailureKind::Cancelled), None, attempting.began.elapsed());
-    if let Some(used) = witness.used(call, planned) {
+    if let Some(used) = attempting.witness.used() {
         settlement.also_used(&planned.target, &used);
     }
 }

@@ -7,6 +7,7 @@ mod going_on;
 mod hedge;
 mod prepare;
 mod withheld;
+mod witness;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +36,7 @@ use exchange::{Manner, exchange};
 pub(crate) use failure::{Failure, duration_in_words};
 pub(crate) use prepare::Translation;
 use withheld::Withheld;
+pub(crate) use witness::Witness;
 
 /// An answer that has begun.
 #[derive(Debug)]
@@ -149,7 +151,8 @@ async fn follow(
             .and_then(|hedge| hedge::delay(means.gateway, translation.call, hedge, planned, clock.now()));
         let Ended { attempting, reached, beside } = match late {
             None => {
-                let manner = Manner { key: attempting.key, is_fresh, witness: None };
+                let witness = Arc::clone(&attempting.witness);
+                let manner = Manner { key: attempting.key, is_fresh, witness };
                 let reached = exchange(means, translation, planned, plan.deadline, manner).await;
                 Ended { attempting, reached, beside: None }
             }
@@ -240,6 +243,7 @@ struct Attempting<'a> {
     key: usize,
     began: Instant,
     asking: Asking,
+    witness: Arc<Witness>,
 }
 
 /// An attempt that has ended, of one target or of two that were asked together.
@@ -268,8 +272,10 @@ impl<'a> Attempting<'a> {
             key.health.begin(now);
             planned.target.health.limits().take(key.fingerprint(), input_tokens);
         }
-        let attempting = Self { planned, place, key, began, asking };
-        settlement.at_target(&planned.provider.name, &planned.target, attempting.key_label());
+        let witness = Arc::new(Witness::new(input_tokens));
+        let attempting = Self { planned, place, key, began, asking, witness };
+        let (key_label, witness) = (attempting.key_label(), &attempting.witness);
+        settlement.at_target(&planned.provider.name, &planned.target, key_label, witness);
         attempting
     }
 

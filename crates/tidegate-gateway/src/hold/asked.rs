@@ -14,11 +14,18 @@ const MOST_CHOICES: u64 = 128;
 pub(crate) fn asked_output(call: &Call) -> (Option<u64>, u64) {
     match call.dialect {
         Dialect::OpenAiChat => {
-            // Each server heeds the one that it knows. `best_of` answers are made, and paid for, where one is given.
-            (
-                most_tokens(top_level(call, &["max_completion_tokens", "max_tokens"])),
-                most_choices(top_level(call, &["n", "best_of"])),
-            )
+            // Each server heeds the one that it knows, and only the first two are known to all.
+            let limit = most_tokens(top_level(call, &["max_completion_tokens", "max_tokens"]));
+            let others = || top_level(call, &["max_new_tokens", "max_output_tokens", "num_predict"]);
+            let limit = limit.and_then(|limit| match others().next() {
+                None => Some(limit),
+                Some(_) => most_tokens(others()).map(|other| other.max(limit)),
+            });
+            // What was predicted and turns out otherwise is paid for like output, and no token is shorter than a byte.
+            let predicted = top_level(call, &["prediction"]).map(|value| value.text().len()).sum::<usize>();
+            let limit = limit.map(|limit| limit.saturating_add(u64::try_from(predicted).unwrap_or(u64::MAX)));
+            // `best_of` answers are made, and paid for, where one is given.
+            (limit, most_choices(top_level(call, &["n", "best_of"])))
         }
         Dialect::AnthropicMessages => (most_tokens(top_level(call, &["max_tokens"])), 1),
         Dialect::Gemini => {
@@ -67,6 +74,19 @@ fn read_number(value: Value<'_>) -> Option<u64> {
         if fraction.bytes().all(|digit| digit == b'0') { whole } else { text }
     });
     whole.parse().ok()
+}
+
+/// The context window that a request asks for beyond the model's own: `anthropic-beta: context-1m-…`, of a million tokens
+/// (platform.claude.com/docs/en/build-with-claude/context-windows).
+pub(super) fn asked_window(call: &Call) -> Option<u64> {
+    let betas =
+        call.dialect_headers.get_all("anthropic-beta").into_iter().filter_map(|value| value.to_str().ok());
+    let sizes = betas.flat_map(|names| names.split(',')).filter_map(|name| {
+        let size = name.trim().strip_prefix("context-")?;
+        let (millions, _) = size.split_once('m')?;
+        millions.parse::<u64>().ok()
+    });
+    sizes.max().map(|millions| millions.saturating_mul(1_000_000))
 }
 
 /// The reasoning that a request asks for, in the words of another dialect than Anthropic's: there, its tokens come on top of the

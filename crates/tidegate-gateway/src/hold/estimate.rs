@@ -4,7 +4,7 @@
 use tidegate_catalog::{NanoDollars, PriceKind, Prices, Rate, ServiceTier};
 use tidegate_wire::conversation::ReasoningRequest;
 
-use super::asked::{asked_output, asked_reasoning, is_asked_to_search, searches_by_itself};
+use super::asked::{asked_output, asked_reasoning, asked_window, is_asked_to_search, searches_by_itself};
 use super::marks::Marks;
 use crate::accept::{Call, Operation};
 use crate::attempt::count_locally;
@@ -19,7 +19,7 @@ const TOKENS_PER_IMAGE: u64 = 6_000;
 /// Tokens of a document or a sound of which the request holds only an address, where the model's window is not known.
 const TOKENS_OF_REFERENCE: u64 = 200_000;
 /// The longest answer of a model about which nothing is known.
-const UNKNOWN_MAX_OUTPUT: u64 = 65_536;
+const UNKNOWN_MAX_OUTPUT: u64 = 131_072;
 /// OpenAI's tokenizer, by which is counted here, against the one that makes the most tokens of the same text. The recorded
 /// traffic that the tests hold this against needs 135.
 const TOKENIZERS_DIFFER_PERCENT: u64 = 140;
@@ -110,7 +110,9 @@ impl<'a> Estimate<'a> {
         }
         let target = &planned.target;
         let (prices, _) = target.prices.as_ref()?;
-        let input = target.window.map_or(self.input, |window| self.input.min(window));
+        let window =
+            target.window.map(|window| asked_window(self.call).map_or(window, |asked| asked.max(window)));
+        let input = window.map_or(self.input, |window| self.input.min(window));
         let output = self.output_at(planned).saturating_mul(self.choices);
         let dearest_input = self.dearest(prices, input, &[PriceKind::Input, PriceKind::CacheWrite5m])?;
         let dearest_output = self.dearest(prices, input, &[PriceKind::Output, PriceKind::Reasoning])?;
@@ -143,14 +145,13 @@ impl<'a> Estimate<'a> {
         let (target, traits) = (&planned.target, &planned.target.traits);
         let most = traits.max_output_tokens.or(target.window).unwrap_or(UNKNOWN_MAX_OUTPUT);
         let Some(asked) = self.requested_output else { return most };
-        // Translated, the limit may be another one.
-        let sent = match &self.reasoning {
+        // As it is sent: some models answer at more length than the catalog knows. Translated, the limit may be another one.
+        match &self.reasoning {
             Some(reasoning) if planned.dialect() != self.call.dialect => {
                 planned.dialect().codec().most_output(asked, reasoning, traits)
             }
             _ => asked,
-        };
-        traits.max_output_tokens.map_or(sent, |limit| sent.min(limit))
+        }
     }
 
     fn dearest(&self, prices: &Prices, input: u64, kinds: &[PriceKind]) -> Option<Rate> {

@@ -36,7 +36,7 @@ const AFTERGLOW: Duration = Duration::from_millis(100);
 /// that without saying anything is not streaming an answer.
 const MAX_BEFORE_FIRST_TOKEN: usize = MAX_EVENT_BYTES;
 /// Roughly so many bytes of a request make one token; used only where a stream broke off before usage came.
-const BYTES_PER_TOKEN: u64 = 4;
+pub(super) const BYTES_PER_TOKEN: u64 = 4;
 /// More tokens than the model's window holds were not read: base64 of an image has far more bytes than tokens. Where the
 /// window is not known, this is taken for it.
 const USUAL_WINDOW: u64 = 128_000;

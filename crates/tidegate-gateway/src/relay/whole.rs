@@ -6,6 +6,7 @@ use tidegate_wire::reply::{FinishReason, Reply};
 use tidegate_wire::tap::{Tapped, tap_reply};
 use tidegate_wire::{Dialect, ReplyError, ReplyOptions, Usage};
 
+use super::stream::{BYTES_PER_TOKEN, likely_input};
 use crate::accept::{Call, Operation};
 use crate::attempt::Translation;
 use crate::plan::Planned;
@@ -45,6 +46,28 @@ impl WholeAnswer {
         }
         let Tapped { usage, finish } = tap_reply(dialect, &body)?;
         Ok(Self { body, usage, finish: finish.map(FinishReason::as_str), reply: None })
+    }
+
+    /// Puts estimates in the place of tokens that the provider does not tell: nothing is free because nobody counted. Whether
+    /// there are any.
+    pub(crate) fn estimate_usage(&mut self, call: &Call, planned: &Planned) -> bool {
+        if call.operation != Operation::Chat || (self.usage.input > 0 && self.usage.output > 0) {
+            return false;
+        }
+        let before = self.usage;
+        if self.usage.input == 0 {
+            self.usage.input = likely_input(call, planned);
+        }
+        if self.usage.output == 0 {
+            let text_bytes = match &self.reply {
+                Some(reply) => reply.text_bytes(),
+                None => {
+                    planned.dialect().codec().parse_reply(&self.body).map_or(0, |reply| reply.text_bytes())
+                }
+            };
+            self.usage.output = u64::try_from(text_bytes).unwrap_or(u64::MAX).div_ceil(BYTES_PER_TOKEN);
+        }
+        self.usage != before
     }
 
     /// Whether the content was refused and nothing was said.
