@@ -146,7 +146,7 @@ async fn a_silent_target_is_overtaken_and_left_at_once_and_both_are_paid_for() {
             assert!((100..200).contains(&lost_input), "{lost_input}");
         }
         let lost_output = call.usage.output - 2;
-        let used = call.attempts.iter().find_map(|attempt| attempt.used).unwrap();
+        let used = call.attempts.iter().find_map(|attempt| attempt.used.clone()).unwrap();
         assert_eq!((used.input_tokens, used.output_tokens), (lost_input, lost_output));
         assert!(used.is_estimated && used.cost_nanodollars.is_some());
         let cost = lost_input * 1_000 + lost_output * 2_000 + 10 * 3_000 + 2 * 4_000;

@@ -155,6 +155,14 @@ async fn a_refusal_without_a_word_goes_to_the_next_target_and_is_paid_for() {
             let (first, second) = (INPUT + 2 * OUTPUT, 3 * INPUT + 4 * OUTPUT);
             assert_eq!(used.cost_nanodollars, Some(first * 1000), "{what}");
             assert_eq!(call.cost_nanodollars, Some((first + second) * 1000), "{what}");
+            // Both sums can be done again from the entry alone.
+            let prices = |kept: Option<&str>| serde_json::from_str::<Value>(kept.unwrap()).unwrap();
+            let (of_first, of_second) = (prices(used.prices.as_deref()), prices(call.prices.as_deref()));
+            assert_eq!(
+                (&of_first["input"], &of_first["output"]),
+                (&json!(1_000_000_000), &json!(2_000_000_000_u64))
+            );
+            assert_eq!(of_second["input"], json!(3_000_000_000_u64), "{what}");
             // Nobody holds it against the target.
             for _ in 0..8 {
                 ask(&Client::new(gateway.address()), caller, "m", stream).await;

@@ -330,11 +330,18 @@ impl Settlement {
         self.own = usage;
         self.own_nanodollars = 0;
         self.entry.usage = self.others.usage.plus(&usage);
-        let (prices, kept) = self.target.as_ref()?.prices.as_ref()?;
-        self.entry.prices = Some(kept.clone());
-        let own = cost_of(&usage, prices);
-        self.own_nanodollars = own.nanodollars;
-        let is_known = own.is_complete && !self.others.is_unpriced;
+        let prices = self.target.as_ref().and_then(|target| target.prices.as_ref());
+        self.entry.prices = prices.map(|(_, kept)| kept.clone());
+        let is_complete = match prices {
+            Some((prices, _)) => {
+                let own = cost_of(&usage, prices);
+                self.own_nanodollars = own.nanodollars;
+                own.is_complete
+            }
+            // Who has used nothing costs nothing, at whatever price.
+            None => usage.is_empty() && !self.others.usage.is_empty(),
+        };
+        let is_known = is_complete && !self.others.is_unpriced;
         self.entry.cost_nanodollars = is_known.then(|| self.known_nanodollars());
         self.entry.cost_nanodollars
     }
@@ -383,15 +390,12 @@ impl Settlement {
         self.entry.is_estimated |= is_estimated;
         if let Some(attempt) = self.entry.attempts.get_mut(attempt) {
             attempt.used = Some(AttemptUsage {
-                input_tokens: usage.input,
-                output_tokens: usage.output,
+                prices: target.prices.as_ref().map(|(_, kept)| kept.clone()),
                 cost_nanodollars: cost,
-                is_estimated,
+                ..AttemptUsage::new(usage, is_estimated)
             });
         }
-        if self.used(self.own).is_none() {
-            self.entry.cost_nanodollars = None;
-        }
+        self.used(self.own);
     }
 
     /// What it has cost, as far as prices are known.
@@ -461,6 +465,9 @@ impl Settlement {
         }
         if self.entry.outcome == Outcome::Cancelled {
             self.entry.failure = Some(FailureKind::Cancelled.as_str().into());
+        }
+        for used in self.entry.attempts.iter_mut().filter_map(|attempt| attempt.used.as_mut()) {
+            used.prices = used.prices.take().filter(|own| self.entry.prices.as_ref() != Some(own));
         }
         // Of a call of which a part has no price, the rest is charged all the same: a budget would never end otherwise.
         let known = self.known_nanodollars();

@@ -25,6 +25,9 @@ const MAX_TARGETS: usize = 2_048;
 /// Shorter than this, what stands in the place of a secret is none, and may be part of any word.
 const LEAST_SECRET: usize = 8;
 
+/// The ledger cuts longer texts, and half a list of prices cannot be read.
+const MAX_KEPT_PRICES: usize = 512;
+
 /// Why a provider cannot be made ready.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
@@ -372,18 +375,10 @@ impl Provider {
         let facts = catalog.model(&self.kind, model);
         let prices = plan::names::prices(settings, &label, facts);
         let prices = prices.map(|prices| {
-            let mut kept: serde_json::Map<String, serde_json::Value> = prices
-                .iter()
-                .filter(|(tier, ..)| *tier == PriceTier::Standard)
-                .map(|(_, kind, rate)| (kind.name().to_owned(), rate.0.into()))
-                .collect();
-            // The figures are those after the discount; that there was one tells why they are not the list's.
-            if let Some(configured) = settings.providers.get(&*self.name)
-                && !configured.discount.is_none()
-            {
-                kept.insert("discount".to_owned(), configured.discount.to_string().into());
-            }
-            (prices, Text::from(serde_json::Value::Object(kept).to_string()))
+            let discount = settings.providers.get(&*self.name).map(|configured| configured.discount);
+            let discount = discount.filter(|discount| !discount.is_none()).map(|it| it.to_string());
+            let kept = prices_to_keep(&prices, discount);
+            (prices, kept)
         });
         Target {
             window: facts.and_then(|facts| facts.context_window).map(u64::from),
@@ -397,6 +392,32 @@ impl Provider {
             label,
         }
     }
+}
+
+/// Prices as the ledger keeps them: all by which it counts the cost of a call. The columns for long inputs stand below their
+/// names.
+fn prices_to_keep(prices: &Prices, discount: Option<String>) -> Text {
+    let column = |wanted: PriceTier| -> serde_json::Map<String, serde_json::Value> {
+        let of_it = prices.iter().filter(|(tier, ..)| *tier == wanted);
+        of_it.map(|(_, kind, rate)| (kind.name().to_owned(), rate.0.into())).collect()
+    };
+    let mut kept = column(PriceTier::Standard);
+    if let Some(rate) = prices.web_search() {
+        kept.insert("web_search".to_owned(), rate.0.into());
+    }
+    // The figures are those after the discount; that there was one tells why they are not the list's.
+    if let Some(discount) = discount {
+        kept.insert("discount".to_owned(), discount.into());
+    }
+    let usual = serde_json::Value::from(kept.clone()).to_string();
+    for tier in [PriceTier::Above128k, PriceTier::Above200k, PriceTier::Above272k] {
+        let column = column(tier);
+        if !column.is_empty() {
+            kept.insert(tier.name().to_owned(), column.into());
+        }
+    }
+    let all = serde_json::Value::from(kept).to_string();
+    Text::from(if all.len() <= MAX_KEPT_PRICES { all } else { usual })
 }
 
 fn build_keys(

@@ -271,18 +271,45 @@ pub struct Attempt {
 }
 
 /// What an attempt used that did not give the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptUsage {
     /// Tokens in.
     pub input_tokens: u64,
     /// Tokens out.
     pub output_tokens: u64,
+    /// All counts, where there is more to tell than those two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Box<Usage>>,
+    /// The prices that it was charged by, where they are not the call's: like [`LedgerEntry::prices`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<Text>,
     /// What they cost; `None` where the price is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_nanodollars: Option<u64>,
     /// Whether this is an estimate: the provider did not tell.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_estimated: bool,
+}
+
+impl AttemptUsage {
+    /// What was used, as it was told or is guessed.
+    pub fn new(usage: &Usage, is_estimated: bool) -> Self {
+        let plain = Usage { input: usage.input, output: usage.output, ..Usage::default() };
+        Self {
+            input_tokens: usage.input,
+            output_tokens: usage.output,
+            usage: (plain != *usage).then(|| Box::new(*usage)),
+            prices: None,
+            cost_nanodollars: None,
+            is_estimated,
+        }
+    }
+
+    /// All counts.
+    pub fn counts(&self) -> Usage {
+        let plain = || Usage { input: self.input_tokens, output: self.output_tokens, ..Usage::default() };
+        self.usage.as_deref().copied().unwrap_or_else(plain)
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_catalog::NanoDollars;
-use tidegate_store::{CallId, CallsQuery, LedgerEntry, Text};
+use tidegate_store::{Attempt, CallId, CallsQuery, LedgerEntry, Text};
 
 use super::ledger::{Place, moment};
 use crate::failure::Failure;
@@ -116,12 +116,24 @@ fn describe(call: &LedgerEntry) -> Value {
         "usage": call.usage,
         "cost_usd": call.cost_nanodollars.map(|cost| dollars(cost).to_string()),
         "nanodollars_per_million": prices,
-        "attempts": call.attempts,
+        "attempts": call.attempts.iter().map(attempt).collect::<Vec<_>>(),
         "dropped": call.dropped.iter().map(Text::as_str).collect::<Vec<_>>(),
         "cache": call.cache.map(tidegate_store::CacheState::as_str),
         "bytes_in": call.bytes_in,
         "bytes_out": call.bytes_out,
     })
+}
+
+/// An attempt; its prices, where it has its own, are called as the call's are.
+fn attempt(attempt: &Attempt) -> Value {
+    let mut described = json!(attempt);
+    if let Some(used) = described.get_mut("used").and_then(Value::as_object_mut)
+        && let Some(Value::String(prices)) = used.remove("prices")
+    {
+        let prices = serde_json::from_str(&prices).unwrap_or(Value::String(prices));
+        used.insert("nanodollars_per_million".to_owned(), prices);
+    }
+    described
 }
 
 /// What is known of a call, a line each; what is not is left out.

@@ -18,10 +18,13 @@ use crate::ledger::{
 
 /// The layout that is written for most calls.
 const VERSION: u8 = 1;
-/// The same with what few calls have behind it: a part in an experiment, attempts that used something for nothing.
+/// The same with what few calls have behind it: a part in an experiment. Once also attempts that used something for nothing.
 const WITH_MORE: u8 = 2;
-/// The same with the reason why the call takes no part in the experiment.
-const LEFT_OUT: u8 = 3;
+/// The same with all that few calls have: of attempts that used something for nothing what their figures follow from, and why a
+/// call takes no part in an experiment.
+const WITH_ALL: u8 = 3;
+/// Attempts whose own prices are kept; a call has fewer. More would not fit into a record.
+const MAX_OWN_PRICES: usize = 16;
 /// Longer strings are cut, here as in the database. With the limits below and those of tags, a record stays below
 /// [`frame::MAX_PAYLOAD_BYTES`].
 const MAX_TEXT_BYTES: usize = 512;
@@ -109,6 +112,23 @@ struct UsedV2 {
 }
 
 #[derive(Serialize, Deserialize)]
+struct MoreV3<'a> {
+    #[serde(borrow)]
+    exposure: Option<ExposureV2<'a>>,
+    left_out: Option<&'a str>,
+    /// By the attempt's place.
+    used: Vec<(u8, UsedV3<'a>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct UsedV3<'a> {
+    usage: UsageV1,
+    prices: Option<&'a str>,
+    cost_nanodollars: Option<u64>,
+    is_estimated: bool,
+}
+
+#[derive(Serialize, Deserialize)]
 struct ExposureV2<'a> {
     #[serde(borrow)]
     experiment: &'a str,
@@ -145,7 +165,6 @@ struct DroppedToWrite<'a>(&'a [Text]);
 
 /// The frame of a call; `None` if it could not be encoded, which its limits exclude.
 pub(in crate::ledger) fn encode(entry: &LedgerEntry) -> Option<Vec<u8>> {
-    let usage = &entry.usage;
     let record = RecordV1 {
         id: entry.id.uuid().into_bytes(),
         duration_us: entry.duration_us,
@@ -165,17 +184,7 @@ pub(in crate::ledger) fn encode(entry: &LedgerEntry) -> Option<Vec<u8>> {
         failure: optional(entry.failure.as_ref()),
         status: entry.status,
         finish_reason: optional(entry.finish_reason.as_ref()),
-        usage: UsageV1 {
-            input: usage.input,
-            cache_read: usage.cache_read,
-            cache_write_5m: usage.cache_write_5m,
-            cache_write_1h: usage.cache_write_1h,
-            input_audio: usage.input_audio,
-            output: usage.output,
-            reasoning: usage.reasoning,
-            output_audio: usage.output_audio,
-            web_searches: usage.web_searches,
-        },
+        usage: UsageV1::of(&entry.usage),
         cost_nanodollars: entry.cost_nanodollars,
         charge_nanodollars: entry.charge_nanodollars,
         is_estimated: entry.is_estimated,
@@ -188,11 +197,15 @@ pub(in crate::ledger) fn encode(entry: &LedgerEntry) -> Option<Vec<u8>> {
         bytes_out: entry.bytes_out,
     };
     // Most calls stay readable for an older program.
+    let exposure = entry.exposure.as_deref().map(ExposureV2::of);
     let left_out = optional(entry.exposure.as_ref().and_then(|exposure| exposure.left_out.as_ref()));
-    let framed = match (MoreV2::of(entry), left_out) {
-        (None, _) => postcard::to_extend(&record, frame::begin(VERSION)),
-        (Some(more), None) => postcard::to_extend(&(record, more), frame::begin(WITH_MORE)),
-        (Some(more), Some(reason)) => postcard::to_extend(&(record, more, reason), frame::begin(LEFT_OUT)),
+    let used = UsedV3::of_attempts(entry);
+    let framed = if !used.is_empty() || left_out.is_some() {
+        postcard::to_extend(&(record, MoreV3 { exposure, left_out, used }), frame::begin(WITH_ALL))
+    } else if exposure.is_some() {
+        postcard::to_extend(&(record, MoreV2 { exposure, used: Vec::new() }), frame::begin(WITH_MORE))
+    } else {
+        postcard::to_extend(&record, frame::begin(VERSION))
     };
     frame::seal(framed.ok()?)
 }
@@ -203,13 +216,23 @@ pub(super) fn decode(version: u8, payload: &[u8], known: &mut KnownTexts) -> Opt
         VERSION => postcard::from_bytes::<ReadRecordV1<'_>>(payload).ok()?.into_entry(known),
         WITH_MORE => {
             let (record, more) = postcard::from_bytes::<(ReadRecordV1<'_>, MoreV2<'_>)>(payload).ok()?;
-            more.into_entry(record.into_entry(known)?, known)
+            let mut entry = record.into_entry(known)?;
+            for (place, used) in more.used {
+                entry.attempts.get_mut(usize::from(place))?.used = Some(used.into_used());
+            }
+            entry.exposure = more.exposure.map(|exposure| Box::new(exposure.into_exposure(known)));
+            Some(entry)
         }
-        LEFT_OUT => {
-            let (record, more, reason) =
-                postcard::from_bytes::<(ReadRecordV1<'_>, MoreV2<'_>, &str)>(payload).ok()?;
-            let mut entry = more.into_entry(record.into_entry(known)?, known)?;
-            entry.exposure.as_mut()?.left_out = Some(known.text(reason));
+        WITH_ALL => {
+            let (record, more) = postcard::from_bytes::<(ReadRecordV1<'_>, MoreV3<'_>)>(payload).ok()?;
+            let mut entry = record.into_entry(known)?;
+            for (place, used) in more.used {
+                entry.attempts.get_mut(usize::from(place))?.used = Some(used.into_used(known));
+            }
+            entry.exposure = more.exposure.map(|exposure| Box::new(exposure.into_exposure(known)));
+            if let Some(exposure) = &mut entry.exposure {
+                exposure.left_out = more.left_out.map(|reason| known.text(reason));
+            }
             Some(entry)
         }
         _ => None,
@@ -241,17 +264,7 @@ impl ReadRecordV1<'_> {
             failure: known.optional(self.failure),
             status: self.status,
             finish_reason: known.optional(self.finish_reason),
-            usage: Usage {
-                input: self.usage.input,
-                cache_read: self.usage.cache_read,
-                cache_write_5m: self.usage.cache_write_5m,
-                cache_write_1h: self.usage.cache_write_1h,
-                input_audio: self.usage.input_audio,
-                output: self.usage.output,
-                reasoning: self.usage.reasoning,
-                output_audio: self.usage.output_audio,
-                web_searches: self.usage.web_searches,
-            },
+            usage: self.usage.into_usage(),
             cost_nanodollars: self.cost_nanodollars,
             charge_nanodollars: self.charge_nanodollars,
             is_estimated: self.is_estimated,
@@ -280,43 +293,67 @@ impl ReadRecordV1<'_> {
     }
 }
 
-impl<'a> MoreV2<'a> {
-    /// `None` where there is no more.
-    fn of(entry: &'a LedgerEntry) -> Option<Self> {
-        let exposure = entry.exposure.as_deref().map(ExposureV2::of);
-        let attempts = (0..).zip(entry.attempts.iter().take(MAX_ATTEMPTS));
-        let used: Vec<(u8, UsedV2)> = attempts
-            .filter_map(|(place, attempt)| Some((place, UsedV2::of(attempt.used.as_ref()?))))
-            .collect();
-        (exposure.is_some() || !used.is_empty()).then_some(Self { exposure, used })
+impl UsageV1 {
+    fn of(it: &Usage) -> Self {
+        Self {
+            input: it.input,
+            cache_read: it.cache_read,
+            cache_write_5m: it.cache_write_5m,
+            cache_write_1h: it.cache_write_1h,
+            input_audio: it.input_audio,
+            output: it.output,
+            reasoning: it.reasoning,
+            output_audio: it.output_audio,
+            web_searches: it.web_searches,
+        }
     }
 
-    /// The call with it.
-    fn into_entry(self, mut entry: LedgerEntry, known: &mut KnownTexts) -> Option<LedgerEntry> {
-        for (place, used) in self.used {
-            entry.attempts.get_mut(usize::from(place))?.used = Some(used.into_used());
+    fn into_usage(self) -> Usage {
+        Usage {
+            input: self.input,
+            cache_read: self.cache_read,
+            cache_write_5m: self.cache_write_5m,
+            cache_write_1h: self.cache_write_1h,
+            input_audio: self.input_audio,
+            output: self.output,
+            reasoning: self.reasoning,
+            output_audio: self.output_audio,
+            web_searches: self.web_searches,
         }
-        entry.exposure = self.exposure.map(|exposure| Box::new(exposure.into_exposure(known)));
-        Some(entry)
     }
 }
 
 impl UsedV2 {
-    fn of(it: &AttemptUsage) -> Self {
-        Self {
-            input_tokens: it.input_tokens,
-            output_tokens: it.output_tokens,
-            cost_nanodollars: it.cost_nanodollars,
-            is_estimated: it.is_estimated,
+    fn into_used(self) -> AttemptUsage {
+        let usage = Usage { input: self.input_tokens, output: self.output_tokens, ..Usage::default() };
+        AttemptUsage {
+            cost_nanodollars: self.cost_nanodollars,
+            ..AttemptUsage::new(&usage, self.is_estimated)
         }
     }
+}
 
-    fn into_used(self) -> AttemptUsage {
+impl<'a> UsedV3<'a> {
+    fn of_attempts(entry: &'a LedgerEntry) -> Vec<(u8, Self)> {
+        let attempts = (0..).zip(entry.attempts.iter().take(MAX_ATTEMPTS));
+        let mut priced = 0;
+        attempts
+            .filter_map(|(place, attempt)| {
+                let used = attempt.used.as_ref()?;
+                priced += usize::from(used.prices.is_some());
+                let prices = optional(used.prices.as_ref()).filter(|_| priced <= MAX_OWN_PRICES);
+                let (cost_nanodollars, is_estimated) = (used.cost_nanodollars, used.is_estimated);
+                let usage = UsageV1::of(&used.counts());
+                Some((place, Self { usage, prices, cost_nanodollars, is_estimated }))
+            })
+            .collect()
+    }
+
+    fn into_used(self, known: &mut KnownTexts) -> AttemptUsage {
         AttemptUsage {
-            input_tokens: self.input_tokens,
-            output_tokens: self.output_tokens,
+            prices: known.optional(self.prices),
             cost_nanodollars: self.cost_nanodollars,
-            is_estimated: self.is_estimated,
+            ..AttemptUsage::new(&self.usage.into_usage(), self.is_estimated)
         }
     }
 }

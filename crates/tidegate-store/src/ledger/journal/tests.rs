@@ -40,11 +40,13 @@ fn entry(number: u64) -> LedgerEntry {
             failure: Some("timeout".into()),
             status: None,
             duration_us: 5,
-            used: (!number.is_multiple_of(2)).then_some(AttemptUsage {
-                input_tokens: 7,
-                output_tokens: number,
+            used: (!number.is_multiple_of(2)).then(|| AttemptUsage {
+                prices: (number % 4 > 1).then(|| "{\"input\":1}".into()),
                 cost_nanodollars: Some(9),
-                is_estimated: true,
+                ..AttemptUsage::new(
+                    &Usage { input: 7, cache_read: number % 5, output: number, ..Usage::default() },
+                    true,
+                )
             }),
         }],
         dropped: vec!["seed".into()],
@@ -366,7 +368,24 @@ fn the_largest_call_has_room_in_a_record() {
                 failure: Some(long()),
                 status: Some(u16::MAX),
                 duration_us: u64::MAX,
-                used: None,
+                used: Some(AttemptUsage {
+                    prices: Some(long()),
+                    cost_nanodollars: Some(u64::MAX),
+                    ..AttemptUsage::new(
+                        &Usage {
+                            input: u64::MAX,
+                            cache_read: u64::MAX,
+                            cache_write_5m: u64::MAX,
+                            cache_write_1h: u64::MAX,
+                            input_audio: u64::MAX,
+                            output: u64::MAX,
+                            reasoning: u64::MAX,
+                            output_audio: u64::MAX,
+                            web_searches: u64::MAX,
+                        },
+                        true,
+                    )
+                }),
             };
             500
         ],
@@ -381,21 +400,25 @@ fn the_largest_call_has_room_in_a_record() {
 }
 
 #[test]
-fn a_record_of_the_first_layout_is_read_for_ever() {
-    const RECORD: &str = include_str!("record_v1.hex");
-    let bytes: Vec<u8> = RECORD
-        .trim()
-        .as_bytes()
-        .chunks(2)
-        .map(|digits| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap())
-        .collect();
-    let mut expected =
-        LedgerEntry { id: "01a204d4-0c17-70ed-87d5-c4613859f63c".parse().unwrap(), ..entry(33) };
-    // It knew nothing of what the second layout has more.
-    (expected.exposure, expected.attempts[0].used) = (None, None);
-    let frame = frame::first(&bytes).unwrap();
-    assert_eq!(
-        record::decode(frame.version, frame.payload, &mut record::KnownTexts::default()),
-        Some(expected)
-    );
+fn a_record_of_any_layout_is_read_for_ever() {
+    let all = LedgerEntry { id: "01a204d4-0c17-70ed-87d5-c4613859f63c".parse().unwrap(), ..entry(33) };
+    // The first layout knew nothing of what attempts used for nothing, the second only some of it.
+    let (mut first, mut second) = (all.clone(), all.clone());
+    first.attempts[0].used = None;
+    let plain = Usage { input: 7, output: 33, ..Usage::default() };
+    second.attempts[0].used =
+        Some(AttemptUsage { cost_nanodollars: Some(9), ..AttemptUsage::new(&plain, true) });
+    for (record, expected) in [
+        (include_str!("record_v1.hex"), first),
+        (include_str!("record_v2.hex"), second),
+        (include_str!("record_v3.hex"), all),
+    ] {
+        let digits = record.trim().as_bytes().chunks(2);
+        let bytes: Vec<u8> = digits
+            .map(|digits| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap())
+            .collect();
+        let frame = frame::first(&bytes).unwrap();
+        let found = record::decode(frame.version, frame.payload, &mut record::KnownTexts::default());
+        assert_eq!(found, Some(expected), "layout {}", frame.version);
+    }
 }
