@@ -234,6 +234,8 @@ fn errors_are_told_by_their_class_and_read_by_their_words() {
         (413, "request_too_large", "Request exceeds the maximum size", FailureKind::BadRequest),
         (429, "rate_limit_error", "This request would exceed your rate limit", FailureKind::RateLimited),
         (500, "api_error", "Internal server error", FailureKind::ProviderError),
+        // https://github.com/anthropics/claude-code/issues/8132
+        (500, "api_error", "Overloaded", FailureKind::Overloaded),
         (504, "timeout_error", "Timed out", FailureKind::ProviderError),
         (529, "overloaded_error", "Overloaded", FailureKind::Overloaded),
     ];
@@ -248,6 +250,33 @@ fn errors_are_told_by_their_class_and_read_by_their_words() {
         (502, "<html>Bad gateway</html>", FailureKind::ProviderError),
         (403, r#"{"message":"denied"}"#, FailureKind::Credentials),
         (404, "not here", FailureKind::NoSuchModel),
+        // Bedrock, which speaks this wire with errors of its own form:
+        // https://github.com/dyad-sh/dyad/issues/1950
+        (
+            400,
+            r#"{"message":"The model returned the following errors: Input is too long for requested model."}"#,
+            FailureKind::ContextLength,
+        ),
+        // https://github.com/iOfficeAI/AionCore/pull/377
+        (400, r#"{"message":"The provided model identifier is invalid."}"#, FailureKind::NoSuchModel),
+        // https://github.com/anthropics/claude-code/issues/110
+        (
+            400,
+            r#"{"message":"Invocation of model ID anthropic.claude-3-7-sonnet-20250219-v1:0 with on-demand throughput isn’t supported. Retry your request with the ID or ARN of an inference profile that contains this model."}"#,
+            FailureKind::NoSuchModel,
+        ),
+        // https://github.com/anthropics/claude-code/issues/4505
+        (
+            403,
+            r#"{"message":"The security token included in the request is invalid."}"#,
+            FailureKind::Credentials,
+        ),
+        // https://github.com/charmbracelet/crush/issues/946
+        (
+            400,
+            r#"{"message":"The maximum tokens you requested exceeds the model limit of 32768"}"#,
+            FailureKind::BadRequest,
+        ),
     ] {
         let read = codec.parse_error(status, body.as_bytes());
         assert_eq!(read.kind, expected, "{body}");

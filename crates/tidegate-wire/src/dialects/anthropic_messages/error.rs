@@ -28,6 +28,9 @@ const CREDIT_WORDINGS: &[&str] =
 /// Wordings that mean that the content is not allowed.
 const POLICY_WORDINGS: &[&str] = &["content filtering policy", "usage policy", "safety policies"];
 
+/// Wordings of a 400 of Bedrock's that mean the model; its errors have no type.
+const MODEL_WORDINGS: &[&str] = &["model identifier is invalid", "with on-demand throughput isn"];
+
 /// An error answer of a provider.
 pub(super) fn parse_error(status: u16, body: &[u8]) -> ProviderError {
     read_error(Some(status), body)
@@ -109,8 +112,11 @@ fn kind_of(status: u16, error_type: Option<&str>, code: Option<&str>, message: &
         (None, 404) => FailureKind::NoSuchModel,
         (_, 400..=499) if says(CONTEXT_WORDINGS) => FailureKind::ContextLength,
         (_, 400..=499) if says(POLICY_WORDINGS) => FailureKind::ContentPolicy,
+        (None, 400) if says(MODEL_WORDINGS) => FailureKind::NoSuchModel,
         (_, 408) => FailureKind::ProviderError,
         (_, 400..=499) => FailureKind::BadRequest,
+        // Some of what is overloaded says so with the status, and the type, of an error of its own.
+        _ if message.contains("overloaded") => FailureKind::Overloaded,
         _ => FailureKind::ProviderError,
     }
 }

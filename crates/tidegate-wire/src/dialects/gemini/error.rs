@@ -161,6 +161,8 @@ fn kind_of(status: u16, word: &str, message: &str, details: &Details) -> Failure
         (404, _) => FailureKind::NoSuchModel,
         (503 | 529, _) | (_, "UNAVAILABLE") => FailureKind::Overloaded,
         (408, _) => FailureKind::Timeout,
+        // What Google's own back end has cancelled or got in the way of; the request is not at fault.
+        (409 | 499, _) | (_, "CANCELLED" | "ABORTED") => FailureKind::ProviderError,
         (400 | 413 | 422, _) if says(&TOO_LONG) => FailureKind::ContextLength,
         (400 | 422, _) if says(&UNWANTED) => FailureKind::ContentPolicy,
         // The account has no billing where the free plan is not offered.

@@ -16,6 +16,8 @@ const CONTEXT_LENGTH: &[&str] = &[
     "maximum model length",
     "exceeds the context window",
     "input tokens exceed the configured limit",
+    // GitHub's models, at Azure
+    "tokens_limit_reached",
     // Azure, Databricks
     "exceed context limit",
     "maximum context limit",
@@ -32,6 +34,7 @@ const CONTEXT_LENGTH: &[&str] = &[
     "longer than the model's context length",
     // TGI, Hugging Face
     "`inputs` tokens + `max_new_tokens` must be",
+    "`inputs` must have less than",
     // Groq
     "reduce the length of the messages",
     // Mistral
@@ -95,6 +98,8 @@ const OUT_OF_QUOTA: &[&str] = &[
     "all available credits",
     "credit limit exceeded",
     "monthly spending limit",
+    // OpenRouter's limit of a single key
+    "key limit exceeded",
     // Alibaba
     "arrearage",
 ];
@@ -111,11 +116,21 @@ const NO_SUCH_MODEL: &[&str] = &[
     "unable to access non-serverless model",
     "no endpoints found for",
     "deploymentnotfound",
+    // Bedrock
+    "model identifier is invalid",
+    "with on-demand throughput isn",
 ];
 
 /// A key that is not valid, said with a status that does not say so.
-const CREDENTIALS: &[&str] =
-    &["invalid_api_key", "incorrect api key", "api key not valid", "invalid api key", "authentication fails"];
+const CREDENTIALS: &[&str] = &[
+    "invalid_api_key",
+    "incorrect api key",
+    "api key not valid",
+    "invalid api key",
+    "authentication fails",
+    // Groq locks an account out
+    "organization_restricted",
+];
 
 /// Nobody can take the call now.
 const OVERLOADED: &[&str] = &[
@@ -198,7 +213,8 @@ pub(super) fn status_of(words: &str) -> u16 {
         400
     } else if says(OUT_OF_QUOTA) {
         402
-    } else if says(&["rate_limit", "rate limit", "too many requests", "resource_exhausted"]) {
+    } else if says(&["rate_limit", "rate limit", "too many requests", "resource_exhausted", "quota exceeded"])
+    {
         429
     } else if says(OVERLOADED) {
         503
