@@ -1,10 +1,11 @@
 //! Who waits for a place when Tidegate works on as many calls as it may, who is next, and who has to go when too many
 //! wait. Used by the gateway's `queue`.
 //!
-//! Interactive calls go before batch calls. Within each, parties (callers) take turns, however many calls each of them
-//! has waiting; the calls of one party go in the order in which they came. When the queue is full, the newest batch call
-//! makes room for an interactive one, and the party that has most waiting makes room for those with less. So nobody can
-//! fill the queue alone, and nothing here grows beyond the limit.
+//! Interactive calls go before batch calls, but for one place in [`BATCH_TURN`]. Within each, groups (organisations) take
+//! turns, and within a group its parties (callers), however many calls each of them has waiting; the calls of one party
+//! go in the order in which they came. When the queue is full, the newest batch call makes room for an interactive one,
+//! and the group that has most waiting makes room for those with less, likewise the party within a group. So nobody can
+//! fill the queue alone, no organisation gets more by having more keys, and nothing here grows beyond the limit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,34 +55,44 @@ pub struct Displaced<Item> {
     pub item: Item,
 }
 
+/// While interactive calls wait as well, every so-many-th place goes to the batch call that has waited longest: seldom
+/// enough that nobody who sits before a screen notices, and often enough that a load that never ends does not keep jobs
+/// waiting for ever. For the same reason a batch call does not have to go for an interactive one while those of its kind
+/// have no more than this part of the queue.
+pub const BATCH_TURN: usize = 10;
+
 /// The calls that wait.
 #[derive(Debug)]
-pub struct AdmissionQueue<Party, Item> {
-    waiting: BTreeMap<Ticket, Waiting<Party, Item>>,
-    interactive: Lane<Party>,
-    batch: Lane<Party>,
+pub struct AdmissionQueue<Group, Party, Item> {
+    waiting: BTreeMap<Ticket, Waiting<Group, Party, Item>>,
+    interactive: Lane<Group, Party>,
+    batch: Lane<Group, Party>,
     next_ticket: u64,
+    /// Places that went to interactive calls since a batch call waits and had none.
+    passed_over: usize,
 }
 
 #[derive(Debug)]
-struct Waiting<Party, Item> {
+struct Waiting<Group, Party, Item> {
+    group: Group,
     party: Party,
     priority: Priority,
     item: Item,
 }
 
-impl<Party: Ord + Clone, Item> Default for AdmissionQueue<Party, Item> {
+impl<Group: Ord + Clone, Party: Ord + Clone, Item> Default for AdmissionQueue<Group, Party, Item> {
     fn default() -> Self {
         Self {
             waiting: BTreeMap::new(),
             interactive: Lane::default(),
             batch: Lane::default(),
             next_ticket: 0,
+            passed_over: 0,
         }
     }
 }
 
-impl<Party: Ord + Clone, Item> AdmissionQueue<Party, Item> {
+impl<Group: Ord + Clone, Party: Ord + Clone, Item> AdmissionQueue<Group, Party, Item> {
     /// How many calls wait.
     pub fn len(&self) -> usize {
         self.waiting.len()
@@ -98,10 +109,17 @@ impl<Party: Ord + Clone, Item> AdmissionQueue<Party, Item> {
     }
 
     /// Lets a call wait, if it may. At most `limit` wait afterwards, or as many as did before.
-    pub fn push(&mut self, limit: usize, party: Party, priority: Priority, item: Item) -> Queued<Item> {
+    pub fn push(
+        &mut self,
+        limit: usize,
+        group: Group,
+        party: Party,
+        priority: Priority,
+        item: Item,
+    ) -> Queued<Item> {
         let mut displaced = None;
         if self.waiting.len() >= limit {
-            let last = self.who_goes_for(&party, priority).filter(|_| limit > 0);
+            let last = self.who_goes_for(limit, &group, &party, priority).filter(|_| limit > 0);
             displaced = last.and_then(|ticket| self.take(ticket));
             if displaced.is_none() {
                 return Queued::Full(item);
@@ -109,8 +127,8 @@ impl<Party: Ord + Clone, Item> AdmissionQueue<Party, Item> {
         }
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        self.lane_mut(priority).insert(ticket, &party);
-        self.waiting.insert(ticket, Waiting { party, priority, item });
+        self.lane_mut(priority).insert(ticket, &group, &party);
+        self.waiting.insert(ticket, Waiting { group, party, priority, item });
         match displaced {
             None => Queued::Waits(ticket),
             Some(Waiting { priority, item, .. }) => Queued::Displaces(ticket, Displaced { priority, item }),
@@ -119,9 +137,15 @@ impl<Party: Ord + Clone, Item> AdmissionQueue<Party, Item> {
 
     /// The next whose turn it is; it waits no longer.
     pub fn pop(&mut self) -> Option<Item> {
-        let ticket = self.interactive.next().or_else(|| self.batch.next())?;
+        let longest = self.batch.tickets.first().copied();
+        let is_batch_due = longest.is_some() && self.passed_over + 1 >= BATCH_TURN;
+        let interactive = self.interactive.next().filter(|_| !is_batch_due);
+        let turn = || if is_batch_due { longest } else { self.batch.next() };
+        let ticket = interactive.or_else(turn)?;
         let waiting = self.take(ticket)?;
-        self.lane_mut(waiting.priority).end_turn(&waiting.party);
+        let is_passed_over = waiting.priority == Priority::Interactive && longest.is_some();
+        self.passed_over = if is_passed_over { self.passed_over + 1 } else { 0 };
+        self.lane_mut(waiting.priority).end_turn(&waiting.group, &waiting.party);
         Some(waiting.item)
     }
 
@@ -137,39 +161,35 @@ impl<Party: Ord + Clone, Item> AdmissionQueue<Party, Item> {
             return;
         }
         waiting.priority = Priority::Batch;
-        let party = waiting.party.clone();
-        self.lane_mut(Priority::Interactive).remove(ticket, &party);
-        self.lane_mut(Priority::Batch).insert(ticket, &party);
+        let (group, party) = (waiting.group.clone(), waiting.party.clone());
+        self.lane_mut(Priority::Interactive).remove(ticket, &group, &party);
+        self.lane_mut(Priority::Batch).insert(ticket, &group, &party);
     }
 
     /// Whose call has to go when the queue is full and this one comes; `None`: this one itself.
-    fn who_goes_for(&self, party: &Party, priority: Priority) -> Option<Ticket> {
-        if priority == Priority::Interactive
-            && let Some(newest) = self.batch.tickets.last()
-        {
-            return Some(*newest);
+    fn who_goes_for(&self, limit: usize, group: &Group, party: &Party, priority: Priority) -> Option<Ticket> {
+        if priority == Priority::Interactive && self.batch.tickets.len() > limit / BATCH_TURN {
+            return self.batch.tickets.last().copied();
         }
-        let lane = self.lane(priority);
-        let own = lane.parties.get(party).map_or(0, |it| it.tickets.len());
-        let (most, whose) = lane.lengths.last()?;
-        // With a difference of one, the two would only change places.
-        if own + 1 < *most { lane.parties.get(whose)?.tickets.last().copied() } else { None }
+        let groups = &self.lane(priority).groups;
+        let gives_way = groups.who_gives_way(group).and_then(Line::last_ticket);
+        gives_way.or_else(|| groups.share(group)?.who_gives_way(party)?.last_ticket())
     }
 
-    fn take(&mut self, ticket: Ticket) -> Option<Waiting<Party, Item>> {
+    fn take(&mut self, ticket: Ticket) -> Option<Waiting<Group, Party, Item>> {
         let waiting = self.waiting.remove(&ticket)?;
-        self.lane_mut(waiting.priority).remove(ticket, &waiting.party);
+        self.lane_mut(waiting.priority).remove(ticket, &waiting.group, &waiting.party);
         Some(waiting)
     }
 
-    fn lane(&self, priority: Priority) -> &Lane<Party> {
+    fn lane(&self, priority: Priority) -> &Lane<Group, Party> {
         match priority {
             Priority::Interactive => &self.interactive,
             Priority::Batch => &self.batch,
         }
     }
 
-    fn lane_mut(&mut self, priority: Priority) -> &mut Lane<Party> {
+    fn lane_mut(&mut self, priority: Priority) -> &mut Lane<Group, Party> {
         match priority {
             Priority::Interactive => &mut self.interactive,
             Priority::Batch => &mut self.batch,
@@ -179,75 +199,144 @@ impl<Party: Ord + Clone, Item> AdmissionQueue<Party, Item> {
 
 /// The calls of one urgency, by whose they are.
 #[derive(Debug)]
-struct Lane<Party> {
-    parties: BTreeMap<Party, Share>,
-    /// The parties by their turns, the next first.
-    turns: BTreeMap<u64, Party>,
-    /// The parties by how many calls they have waiting.
-    lengths: BTreeSet<(usize, Party)>,
+struct Lane<Group, Party> {
+    groups: Rota<Group, Rota<Party, BTreeSet<Ticket>>>,
     /// All that wait here.
     tickets: BTreeSet<Ticket>,
-    next_turn: u64,
 }
 
-/// What one party has waiting.
-#[derive(Debug, Default)]
-struct Share {
-    turn: u64,
-    tickets: BTreeSet<Ticket>,
-}
-
-impl<Party> Default for Lane<Party> {
+impl<Group, Party> Default for Lane<Group, Party> {
     fn default() -> Self {
-        Self {
-            parties: BTreeMap::new(),
-            turns: BTreeMap::new(),
-            lengths: BTreeSet::new(),
-            tickets: BTreeSet::new(),
-            next_turn: 0,
-        }
+        Self { groups: Rota::default(), tickets: BTreeSet::new() }
     }
 }
 
-impl<Party: Ord + Clone> Lane<Party> {
+impl<Group: Ord + Clone, Party: Ord + Clone> Lane<Group, Party> {
     fn next(&self) -> Option<Ticket> {
-        let party = self.turns.values().next()?;
-        self.parties.get(party)?.tickets.first().copied()
+        self.groups.next_ticket()
     }
 
-    /// A party that was not here takes its turn after all others.
-    fn insert(&mut self, ticket: Ticket, party: &Party) {
-        let share = self.parties.entry(party.clone()).or_default();
-        self.lengths.remove(&(share.tickets.len(), party.clone()));
-        if share.tickets.is_empty() {
-            share.turn = self.next_turn;
-            self.turns.insert(share.turn, party.clone());
-            self.next_turn += 1;
-        }
-        share.tickets.insert(ticket);
-        self.lengths.insert((share.tickets.len(), party.clone()));
+    fn insert(&mut self, ticket: Ticket, group: &Group, party: &Party) {
+        self.groups.change(group, |parties| parties.change(party, |tickets| tickets.insert(ticket)));
         self.tickets.insert(ticket);
     }
 
-    fn remove(&mut self, ticket: Ticket, party: &Party) {
-        let Some(share) = self.parties.get_mut(party) else { return };
+    fn remove(&mut self, ticket: Ticket, group: &Group, party: &Party) {
+        self.groups.change(group, |parties| parties.change(party, |tickets| tickets.remove(&ticket)));
         self.tickets.remove(&ticket);
-        self.lengths.remove(&(share.tickets.len(), party.clone()));
-        share.tickets.remove(&ticket);
-        if share.tickets.is_empty() {
-            self.turns.remove(&share.turn);
-            self.parties.remove(party);
-        } else {
-            self.lengths.insert((share.tickets.len(), party.clone()));
-        }
     }
 
-    /// All others have their turns before this party has its next.
-    fn end_turn(&mut self, party: &Party) {
-        let Some(share) = self.parties.get_mut(party) else { return };
-        self.turns.remove(&share.turn);
-        share.turn = self.next_turn;
-        self.turns.insert(share.turn, party.clone());
+    fn end_turn(&mut self, group: &Group, party: &Party) {
+        self.groups.change(group, |parties| parties.end_turn(party));
+        self.groups.end_turn(group);
+    }
+}
+
+/// Calls that wait, of somebody or of several.
+trait Line: Default {
+    fn count(&self) -> usize;
+    /// Whose turn is next.
+    fn next_ticket(&self) -> Option<Ticket>;
+    /// The newest of whoever has most.
+    fn last_ticket(&self) -> Option<Ticket>;
+}
+
+/// One party's calls, in the order in which they came.
+impl Line for BTreeSet<Ticket> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn next_ticket(&self) -> Option<Ticket> {
+        self.first().copied()
+    }
+
+    fn last_ticket(&self) -> Option<Ticket> {
+        self.last().copied()
+    }
+}
+
+/// Those who take turns, each with what it has waiting.
+#[derive(Debug)]
+struct Rota<Key, Share> {
+    shares: BTreeMap<Key, (u64, Share)>,
+    /// By their turns, the next first.
+    turns: BTreeMap<u64, Key>,
+    /// By how many calls they have waiting.
+    lengths: BTreeSet<(usize, Key)>,
+    next_turn: u64,
+    count: usize,
+}
+
+impl<Key, Share> Default for Rota<Key, Share> {
+    fn default() -> Self {
+        Self {
+            shares: BTreeMap::new(),
+            turns: BTreeMap::new(),
+            lengths: BTreeSet::new(),
+            next_turn: 0,
+            count: 0,
+        }
+    }
+}
+
+impl<Key: Ord + Clone, Share: Line> Line for Rota<Key, Share> {
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn next_ticket(&self) -> Option<Ticket> {
+        self.share(self.turns.values().next()?)?.next_ticket()
+    }
+
+    fn last_ticket(&self) -> Option<Ticket> {
+        self.share(&self.lengths.last()?.1)?.last_ticket()
+    }
+}
+
+impl<Key: Ord + Clone, Share: Line> Rota<Key, Share> {
+    fn share(&self, key: &Key) -> Option<&Share> {
+        self.shares.get(key).map(|(_, share)| share)
+    }
+
+    /// Whose calls are more than one call of this one more would be; with a difference of one, the two would only change
+    /// places.
+    fn who_gives_way(&self, key: &Key) -> Option<&Share> {
+        let own = self.share(key).map_or(0, Line::count);
+        let (most, whose) = self.lengths.last()?;
+        if own + 1 < *most { self.share(whose) } else { None }
+    }
+
+    /// Changes what one of them has waiting. Who was not here takes its turn after all others; who has nothing left goes.
+    fn change<R>(&mut self, key: &Key, change: impl FnOnce(&mut Share) -> R) -> R {
+        let (turn, share) = self.shares.entry(key.clone()).or_default();
+        let before = share.count();
+        let outcome = change(share);
+        let after = share.count();
+        self.lengths.remove(&(before, key.clone()));
+        self.count = self.count + after - before;
+        if after == 0 {
+            if before > 0 {
+                self.turns.remove(turn);
+            }
+            self.shares.remove(key);
+            return outcome;
+        }
+        self.lengths.insert((after, key.clone()));
+        if before == 0 {
+            *turn = self.next_turn;
+            self.turns.insert(*turn, key.clone());
+            self.next_turn += 1;
+        }
+        outcome
+    }
+
+    /// All others have their turns before this one has its next.
+    fn end_turn(&mut self, key: &Key) {
+        let Some((turn, _)) = self.shares.get_mut(key) else { return };
+        self.turns.remove(turn);
+        *turn = self.next_turn;
+        self.turns.insert(*turn, key.clone());
         self.next_turn += 1;
     }
 }

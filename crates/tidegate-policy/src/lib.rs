@@ -21,7 +21,7 @@ pub mod routing;
 mod rules;
 
 pub use access::{Area, Feature, Features, ModelPattern, Permissions, Role};
-pub use admission_queue::{AdmissionQueue, Displaced, Priority, Queued, Ticket};
+pub use admission_queue::{AdmissionQueue, BATCH_TURN, Displaced, Priority, Queued, Ticket};
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSettings, BreakerState, Comeback};
 pub use choice::pick_key;

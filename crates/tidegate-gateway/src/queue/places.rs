@@ -20,12 +20,15 @@ use crate::admit::Principal;
 use crate::error::GatewayError;
 use crate::series::QueueSeries;
 
-/// Whose turn is whose: a key, the bearer of a token, or the address of somebody who needs neither.
+/// Whose turn is whose within an organisation: a key, the bearer of a token, or the address of somebody who needs neither.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Party {
     pub(super) name: Arc<str>,
     pub(super) address: Option<IpAddr>,
 }
+
+/// The organisation of a caller who has one: organisations take turns, however many keys they have.
+pub(super) type Organization = Option<Arc<str>>;
 
 impl Party {
     fn of(principal: &Principal) -> Self {
@@ -48,7 +51,7 @@ pub struct Places {
 /// What the lock protects.
 #[derive(Debug, Default)]
 struct Line {
-    queue: AdmissionQueue<Party, oneshot::Sender<Place>>,
+    queue: AdmissionQueue<Organization, Party, oneshot::Sender<Place>>,
     longest: usize,
     patience: Duration,
 }
@@ -151,11 +154,13 @@ impl Places {
         priority: Priority,
         time: Option<Duration>,
     ) -> Result<Waiting, NoPlace> {
-        self.wait_as(Party::of(principal), priority, time)
+        let organization = principal.organization().map(|it| Arc::clone(it.id.shared()));
+        self.wait_as(organization, Party::of(principal), priority, time)
     }
 
     pub(super) fn wait_as(
         self: &Arc<Self>,
+        organization: Organization,
         party: Party,
         priority: Priority,
         time: Option<Duration>,
@@ -181,7 +186,7 @@ impl Places {
             return Ok(waiting(None));
         }
         let longest = line.longest;
-        match line.queue.push(longest, party, priority, sender) {
+        match line.queue.push(longest, organization, party, priority, sender) {
             Queued::Waits(ticket) => Ok(waiting(Some(ticket))),
             Queued::Displaces(ticket, displaced) => {
                 self.count_out();

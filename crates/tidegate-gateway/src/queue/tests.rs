@@ -26,7 +26,7 @@ async fn enter(places: &Arc<Places>, number: u8) -> Result<Place, NoPlace> {
     if let Some(place) = places.try_take() {
         return Ok(place);
     }
-    places.wait_as(party(number), Priority::Interactive, None)?.place().await
+    places.wait_as(None, party(number), Priority::Interactive, None)?.place().await
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn on_many_threads_no_more_places_are_taken_than_there_are_and_none_is_lost() {
 async fn a_place_that_becomes_free_goes_to_who_waits_and_not_to_who_comes() {
     let places = places(1, 8, PATIENCE);
     let first = places.try_take().unwrap();
-    let mut waiting = places.wait_as(party(1), Priority::Interactive, None).unwrap();
+    let mut waiting = places.wait_as(None, party(1), Priority::Interactive, None).unwrap();
     drop(first);
     assert!(places.try_take().is_none() && !places.has_room(), "it is promised");
     let place = waiting.place().await.unwrap();
@@ -99,8 +99,8 @@ async fn a_place_that_becomes_free_goes_to_who_waits_and_not_to_who_comes() {
 async fn a_promised_place_whose_caller_has_gone_goes_to_the_next() {
     let places = places(1, 8, PATIENCE);
     let first = places.try_take().unwrap();
-    let gone = places.wait_as(party(1), Priority::Interactive, None).unwrap();
-    let mut next = places.wait_as(party(2), Priority::Interactive, None).unwrap();
+    let gone = places.wait_as(None, party(1), Priority::Interactive, None).unwrap();
+    let mut next = places.wait_as(None, party(2), Priority::Interactive, None).unwrap();
     drop(first);
     drop(gone);
     assert!(next.place().await.is_ok());
@@ -111,7 +111,7 @@ async fn waiting_ends_with_the_patience_and_with_the_callers_own_time() {
     for (patience, time) in [(Duration::from_millis(5), None), (PATIENCE, Some(Duration::from_millis(5)))] {
         let places = places(1, 8, patience);
         let _first = places.try_take().unwrap();
-        let mut waiting = places.wait_as(party(1), Priority::Interactive, time).unwrap();
+        let mut waiting = places.wait_as(None, party(1), Priority::Interactive, time).unwrap();
         assert_eq!(waiting.place().await.unwrap_err(), NoPlace::TooLong);
         drop(waiting);
         assert_eq!(places.status().interactive, 0);
@@ -122,13 +122,13 @@ async fn waiting_ends_with_the_patience_and_with_the_callers_own_time() {
 async fn a_call_in_the_background_makes_room_for_one_that_somebody_waits_for() {
     let places = places(1, 1, PATIENCE);
     let first = places.try_take().unwrap();
-    let mut batch = places.wait_as(party(1), Priority::Interactive, None).unwrap();
+    let mut batch = places.wait_as(None, party(1), Priority::Interactive, None).unwrap();
     batch.make_batch();
     assert_eq!(places.status().batch, 1);
-    let mut interactive = places.wait_as(party(1), Priority::Interactive, None).unwrap();
+    let mut interactive = places.wait_as(None, party(1), Priority::Interactive, None).unwrap();
     assert_eq!(batch.place().await.unwrap_err(), NoPlace::Displaced);
     assert_eq!(
-        places.wait_as(party(1), Priority::Interactive, None).unwrap_err(),
+        places.wait_as(None, party(1), Priority::Interactive, None).unwrap_err(),
         NoPlace::Full,
         "no party displaces itself"
     );
@@ -140,11 +140,11 @@ async fn a_call_in_the_background_makes_room_for_one_that_somebody_waits_for() {
 async fn more_places_are_given_at_once_and_fewer_as_calls_end() {
     let places = places(1, 8, PATIENCE);
     let first = places.try_take().unwrap();
-    let mut waiting = places.wait_as(party(1), Priority::Interactive, None).unwrap();
+    let mut waiting = places.wait_as(None, party(1), Priority::Interactive, None).unwrap();
     places.set(2, 8, PATIENCE);
     let second = waiting.place().await.unwrap();
     places.set(1, 8, PATIENCE);
-    let mut waiting = places.wait_as(party(1), Priority::Interactive, None).unwrap();
+    let mut waiting = places.wait_as(None, party(1), Priority::Interactive, None).unwrap();
     drop(first);
     let early = tokio::time::timeout(Duration::from_millis(20), waiting.place()).await;
     assert!(early.is_err(), "two were taken, and one may be");
