@@ -269,6 +269,25 @@ impl Course {
         self.next(now, false, readiness)
     }
 
+    /// Whether the present candidate is not retried since its breaker has opened, which says enough where somebody else can be
+    /// asked: one that is ready, or one that is as bad. A rest of somebody else's is not waited for in its place.
+    fn is_left_for_others(&self, readiness: impl Fn(usize) -> Readiness) -> bool {
+        if !matches!(readiness(self.current), Readiness::Out { .. }) {
+            return false;
+        }
+        let others = self.candidates.iter().enumerate();
+        let others = others.filter(|(_, other)| other.tries == 0 && !other.is_ruled_out);
+        let (mut is_any_out, mut is_any_resting) = (false, false);
+        for (index, _) in others {
+            match readiness(index) {
+                Readiness::Ready => return true,
+                Readiness::Out { .. } => is_any_out = true,
+                Readiness::Cooling { .. } => is_any_resting = true,
+            }
+        }
+        is_any_out && !is_any_resting
+    }
+
     /// What to do after the attempt that the last step asked for has failed. `random` is in `0.0..1.0`.
     pub fn after_failure(
         &mut self,
@@ -285,13 +304,7 @@ impl Course {
         if self.last_resort == LastResort::Asked && rule.health != HealthEffect::None {
             self.last_resort = LastResort::Failed;
         }
-        // A breaker that has opened says enough: with somebody else to ask nobody waits for this one.
-        let is_given_up = self.last_resort == LastResort::Failed
-            || matches!(readiness(self.current), Readiness::Out { .. })
-                && self.candidates.iter().enumerate().any(|(index, other)| {
-                    let is_resting = || matches!(readiness(index), Readiness::Cooling { .. });
-                    other.tries == 0 && !other.is_ruled_out && !is_resting()
-                });
+        let is_given_up = self.last_resort == LastResort::Failed || self.is_left_for_others(&readiness);
         let Some(state) = self.candidates.get_mut(self.current) else {
             return Step::GiveUp { cooling_until: None };
         };
