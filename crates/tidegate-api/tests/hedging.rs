@@ -215,13 +215,46 @@ async fn without_a_time_of_its_own_a_hedge_waits_until_enough_is_measured() {
     assert!(received.text().contains("from the second"), "{}", received.text());
     assert!(first.hung_up(1).await);
 
-    // Of a target that nobody knows, nobody knows when it is late.
+    // Of a target that nobody knows, nobody knows so soon that it is late.
     let silent = first_provider([silence(true)]).await;
     let idle = ScriptedProvider::start([answer(true, "from the second")]).await;
     let gateway = start(&[&silent, &idle], "share: 50%").await;
     let client = Client::new(gateway.address()).with_header("x-tidegate-timeout", "400ms");
     assert_eq!(client.post("/v1/messages", &question(true)).await.status, 504);
     assert!(idle.arrived().is_empty());
+}
+
+#[tokio::test]
+async fn a_target_without_figures_of_its_own_is_late_when_the_others_of_its_model_would_be() {
+    let silent = ScriptedProvider::start([silence(true)]).await;
+    let known = ScriptedProvider::start([answer(true, "from the one that is known")]).await;
+    let yaml = yaml(&[&silent, &known], "share: 50%") + "  known: { targets: [p1/m] }\n";
+    let gateway = TestGateway::start(&yaml).await;
+    let client = Client::new(gateway.address());
+    let mut other = question(true);
+    other["model"] = "known".into();
+    for _ in 0..40 {
+        assert_eq!(client.post("/v1/messages", &other).await.status, 200);
+    }
+    let in_time = |time| Client::new(gateway.address()).with_header("x-tidegate-timeout", time);
+    let received = in_time("300ms").post("/v1/messages", &question(true)).await;
+    assert_eq!(received.status, 504, "half a hedge is saved up yet: {}", received.text());
+    // Far sooner than what is presumed of a target when nobody is known.
+    let received = in_time("8s").post("/v1/messages", &question(true)).await;
+    assert!(received.text().contains("from the one that is known"), "{}", received.text());
+}
+
+#[tokio::test]
+async fn targets_that_are_all_new_are_hedged_as_soon_as_a_hedge_is_saved_up() {
+    for stream in [false, true] {
+        let first = first_provider([silence(stream)]).await;
+        let second = ScriptedProvider::start([answer(stream, "from the second")]).await;
+        let gateway =
+            TestGateway::start(&yaml(&[&first, &second], &format!("share: 50%, after: {LATE}"))).await;
+        assert!(ask(&gateway, false).await.text().contains("quick"));
+        let received = ask(&gateway, stream).await;
+        assert!(received.text().contains("from the second"), "{}", received.text());
+    }
 }
 
 #[tokio::test]

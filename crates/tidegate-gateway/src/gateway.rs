@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tidegate_catalog::Catalog;
 use tidegate_config::{Hedge, Secret, Settings};
-use tidegate_policy::routing::{HedgeBudget, Hedging};
+use tidegate_policy::routing::{Answering, HedgeBudget, Hedging};
 use tidegate_policy::{RetryBudget, is_retry_allowed};
 use tidegate_store::{AuditWriter, LedgerStatus, LedgerWriter, Limiter, RefusedAct};
 use tokio::sync::mpsc;
@@ -270,13 +270,14 @@ impl Gateway {
     }
 
     /// After which time a second target may be asked: as configured, else by when the target is late, and later than that
-    /// while few hedges are saved up.
+    /// while few hedges are saved up; else after a time that is presumed.
     pub(crate) fn hedge_delay(
         &self,
         configured: Option<Duration>,
         late: Option<Duration>,
-    ) -> Option<Duration> {
-        self.hedges.lock().unwrap_or_else(PoisonError::into_inner).delay(configured, late)
+        answering: Answering,
+    ) -> Duration {
+        self.hedges.lock().unwrap_or_else(PoisonError::into_inner).delay(configured, late, answering)
     }
 
     /// Takes one hedge of what the calls so far allow.

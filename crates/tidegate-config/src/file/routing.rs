@@ -60,7 +60,7 @@ pub(crate) struct HedgeSection {
     /// At most this part of the calls is hedged.
     #[schemars(extend("default" = "5%"))]
     pub(crate) share: Option<Located<ShareText>>,
-    /// When a target counts as late. Measured, when left out: later than 19 of 20 of its own calls.
+    /// When a target counts as late. Measured, when left out: later than 19 of 20 of its own calls, or of the model's other targets'.
     pub(crate) after: Option<DurationText>,
 }
 

@@ -73,7 +73,7 @@ impl Default for Mix {
 pub struct Hedge {
     /// At most this part of a model's calls is hedged.
     pub share: Share,
-    /// When the first one counts as late; when it is later than in 19 of 20 of its calls, where not set.
+    /// When the first one counts as late; when it is later than in 19 of 20 of its calls, or of the others', where not set.
     pub after: Option<Duration>,
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tidegate_config::Hedge;
 use tidegate_policy::Moment;
-use tidegate_policy::routing::{Hedging, Standing};
+use tidegate_policy::routing::{Answering, Hedging, Measured, Standing};
 use tidegate_wire::FailureKind;
 
 use super::exchange::{Manner, Reached, exchange};
@@ -26,19 +26,23 @@ use crate::series::HedgeOutcome;
 use crate::settle::Settlement;
 use tidegate_policy::Course;
 
-/// After which time a second target is asked beside this one, if ever.
+/// After which time a second target is asked beside this one. Of a target without enough calls of its own nobody knows when
+/// it is late: then those of its plan are asked that are known, and the most patient of them counts.
 pub(super) fn delay(
     gateway: &Gateway,
     call: &Call,
     hedge: Hedge,
     planned: &Planned,
+    plan: &Plan,
     now: Moment,
-) -> Option<Duration> {
-    let usual = || {
+) -> Duration {
+    let late = |planned: &Planned| {
         let measured = planned.target.health.measured(now);
         if call.stream { measured.late_after } else { measured.late_after_whole }
     };
-    gateway.hedge_delay(hedge.after, hedge.after.is_none().then(usual).flatten())
+    let measured = || late(planned).or_else(|| plan.targets.iter().filter_map(late).max());
+    let answering = if call.stream { Answering::Streamed } else { Answering::Whole };
+    gateway.hedge_delay(hedge.after, hedge.after.is_none().then(measured).flatten(), answering)
 }
 
 type Exchange<'a> = Pin<Box<dyn Future<Output = Result<Reached, Failure>> + Send + 'a>>;
@@ -80,8 +84,10 @@ pub(super) async fn ask<'a>(
     if let Some(reached) = in_time {
         return Ended { attempting: first.attempting, reached, beside: None };
     }
+    let late = first.attempting.planned.target.health.measured(clock.now());
     let will_do = |place: usize| {
-        plan.targets.get(place).is_some_and(|planned| will_do(translation.call, planned, clock.now()))
+        let planned = plan.targets.get(place);
+        planned.is_some_and(|planned| will_do(translation.call, planned, &late, clock.now()))
     };
     let Some(place) = course.second(will_do).filter(|_| means.gateway.take_hedge()) else {
         let reached = first.exchange.await;
@@ -138,13 +144,13 @@ pub(super) async fn ask<'a>(
     }
 }
 
-/// Whether a target may be asked as the second.
-fn will_do(call: &Call, planned: &Planned, now: Moment) -> bool {
+/// Whether a target may be asked as the second, beside one that is late.
+fn will_do(call: &Call, planned: &Planned, late: &Measured, now: Moment) -> bool {
     let headroom = planned.provider.headroom(&planned.target.health, now, likely_input(call, planned));
     let glance = planned.target.health.glance(now);
     glance.standing == Standing::Ready
         && super::readiness(planned, now) == tidegate_policy::Readiness::Ready
-        && Hedging::may_ask(&glance.measured, headroom)
+        && Hedging::may_ask(&glance.measured, late, headroom)
 }
 
 fn win(attempting: &Attempting<'_>, settlement: &mut Settlement) {

@@ -148,7 +148,7 @@ async fn follow(
         }
         let attempting = Attempting::begin(translation.call, planned, candidate, clock, settlement);
         let late = hedge
-            .and_then(|hedge| hedge::delay(means.gateway, translation.call, hedge, planned, clock.now()));
+            .map(|hedge| hedge::delay(means.gateway, translation.call, hedge, planned, plan, clock.now()));
         let Ended { attempting, reached, beside } = match late {
             None => {
                 let witness = Arc::clone(&attempting.witness);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::figures::Measured;
+use super::figures::{Answering, Measured};
 
 /// However quick a target is, asking a second one sooner than this would mostly pay twice for noise.
 const SHORTEST_DELAY: Duration = Duration::from_millis(50);
@@ -12,6 +12,17 @@ const MOST_SAVED: f64 = 10.0;
 
 /// With nothing saved a hedge waits for so many times the 95th percentile more.
 const LONGEST_STRETCH: f64 = 2.0;
+
+/// A first token of a target that nobody knows is late after this time. Longer than nearly all take that do not think first,
+/// and the share bounds what it costs where they do.
+const PRESUMED_FIRST_TOKEN: Duration = Duration::from_secs(10);
+
+/// The same of a whole answer: some thousands of tokens.
+const PRESUMED_WHOLE: Duration = Duration::from_secs(60);
+
+/// A target that is as warm as the one that is late may be asked beside it, though both are new. Those of a plan are made
+/// one after the other, which takes less than this.
+const AS_WARM: f64 = 0.05;
 
 /// At most this share of calls is hedged.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,16 +38,22 @@ impl Hedging {
         number(hedges) + 1.0 <= number(calls) * self.share
     }
 
-    /// After which time without a first token the second target is asked: as configured, or the target's own 95th
-    /// percentile. `None`: too little is known, and no hedge is better than one at a guessed time.
-    pub fn delay(configured: Option<Duration>, p95: Option<Duration>) -> Option<Duration> {
-        configured.or(p95).map(|delay| delay.max(SHORTEST_DELAY))
+    /// After which time without a first token, or without the whole answer, the second target is asked: as configured, else
+    /// when such an answer is late as measured, else after a time that is presumed. A target that falls silent before
+    /// anything is known about it is what a hedge is for.
+    pub fn delay(configured: Option<Duration>, late: Option<Duration>, answering: Answering) -> Duration {
+        let presumed = match answering {
+            Answering::Streamed => PRESUMED_FIRST_TOKEN,
+            Answering::Whole => PRESUMED_WHOLE,
+        };
+        configured.or(late).unwrap_or(presumed).max(SHORTEST_DELAY)
     }
 
-    /// Whether a target may be asked as the second: one that is doing well, not one that is late itself or about to run
-    /// dry.
-    pub fn may_ask(measured: &Measured, headroom: f64) -> bool {
-        measured.failure_rate < 0.5 && measured.warmth >= 0.5 && headroom >= 0.2
+    /// Whether a target may be asked as the second, beside this one: one that is doing well, not one that is late itself or
+    /// about to run dry; nor one that is new or has just recovered, unless the other is as well.
+    pub fn may_ask(measured: &Measured, beside: &Measured, headroom: f64) -> bool {
+        let is_warm = measured.warmth >= 0.5 || measured.warmth + AS_WARM >= beside.warmth;
+        measured.failure_rate < 0.5 && is_warm && headroom >= 0.2
     }
 }
 
@@ -61,9 +78,14 @@ impl HedgeBudget {
     /// After which time the second target is asked: as [`Hedging::delay`] says, but up to three times the 95th percentile
     /// when little is saved. One call in twenty is later than that percentile on the best of days, so at the earliest
     /// moment a share of 5 % would all go to calls that are about to be answered, and nothing would be left for a bad one.
-    pub fn delay(&self, configured: Option<Duration>, p95: Option<Duration>) -> Option<Duration> {
+    pub fn delay(
+        &self,
+        configured: Option<Duration>,
+        late: Option<Duration>,
+        answering: Answering,
+    ) -> Duration {
         let stretch = 1.0 + LONGEST_STRETCH * (1.0 - (self.saved / MOST_SAVED).clamp(0.0, 1.0));
-        Hedging::delay(configured, p95.map(|p95| p95.mul_f64(stretch)))
+        Hedging::delay(configured, late.map(|late| late.mul_f64(stretch)), answering)
     }
 
     /// Takes one hedge, if one is there.
@@ -122,21 +144,43 @@ mod tests {
 
     #[test]
     fn what_is_nearly_spent_is_kept_for_the_calls_that_are_latest() {
-        let p95 = Some(Duration::from_secs(1));
+        let second = Duration::from_secs(1);
         let mut budget = HedgeBudget::new();
-        assert_eq!(budget.delay(None, p95), Some(Duration::from_secs(3)));
+        let late =
+            |budget: &HedgeBudget, configured| budget.delay(configured, Some(second), Answering::Streamed);
+        assert_eq!(late(&budget, None), second * 3);
         for _ in 0..1000 {
             budget.call(Hedging { share: 0.05 });
         }
-        assert_eq!(budget.delay(None, p95), p95);
-        assert_eq!(budget.delay(Some(Duration::from_millis(800)), p95), Some(Duration::from_millis(800)));
+        assert_eq!(late(&budget, None), second);
+        let configured = Duration::from_millis(800);
+        assert_eq!(late(&budget, Some(configured)), configured);
     }
 
     #[test]
-    fn nobody_is_hedged_at_a_guessed_time_or_at_once() {
-        assert_eq!(Hedging::delay(None, None), None);
+    fn late_is_what_is_configured_else_measured_else_presumed_and_never_at_once() {
         let (short, long) = (Duration::from_millis(3), Duration::from_secs(2));
-        assert_eq!(Hedging::delay(None, Some(short)), Some(SHORTEST_DELAY));
-        assert_eq!(Hedging::delay(Some(long), Some(short)), Some(long));
+        for (answering, presumed) in
+            [(Answering::Streamed, PRESUMED_FIRST_TOKEN), (Answering::Whole, PRESUMED_WHOLE)]
+        {
+            assert_eq!(Hedging::delay(None, None, answering), presumed);
+            assert_eq!(Hedging::delay(None, Some(short), answering), SHORTEST_DELAY);
+            assert_eq!(Hedging::delay(Some(long), Some(short), answering), long);
+        }
+    }
+
+    #[test]
+    fn a_target_that_has_just_recovered_is_spared_and_those_that_are_all_new_are_not() {
+        let warm = |warmth| Measured { warmth, ..Measured::UNKNOWN };
+        for (second, first, expected) in
+            [(1.0, 1.0, true), (0.3, 1.0, false), (0.3, 0.3, true), (0.6, 1.0, true)]
+        {
+            assert_eq!(
+                Hedging::may_ask(&warm(second), &warm(first), 1.0),
+                expected,
+                "{second} beside {first}"
+            );
+        }
+        assert!(!Hedging::may_ask(&warm(1.0), &warm(1.0), 0.1), "it is about to run dry");
     }
 }

@@ -246,9 +246,8 @@ impl Run {
         let deadline = self.calls[call].arrived + DEADLINE;
         self.at((now + FIRST_TOKEN_TIMEOUT).min(deadline), Happening::Late(index));
         let is_first = self.calls[call].asked.len() == 1;
-        if let Some(delay) = self.routing.hedging.filter(|_| is_first).and_then(|_| Hedging::delay(None, p95))
-        {
-            self.at(now + delay, Happening::HedgeDue(index));
+        if self.routing.hedging.is_some() && is_first {
+            self.at(now + Hedging::delay(None, p95, Answering::Streamed), Happening::HedgeDue(index));
         }
     }
 
@@ -402,11 +401,12 @@ impl Run {
             return;
         }
         let replica = &mut self.replicas[call.replica];
+        let late = replica.targets[one.target].figures.measured(now);
         let second = call.ranking.iter().copied().find(|&target| {
             let known = &replica.targets[target];
             !call.asked.contains(&target)
                 && replica.readiness(target, now) == Readiness::Ready
-                && Hedging::may_ask(&known.figures.measured(now), known.limits.headroom(now, 0))
+                && Hedging::may_ask(&known.figures.measured(now), &late, known.limits.headroom(now, 0))
         });
         if let Some(target) = second.filter(|_| replica.hedges.take()) {
             let call = one.call;
