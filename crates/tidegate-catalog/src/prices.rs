@@ -6,8 +6,11 @@
 //! - Other kinds that the standard tier prices apart keep their proportion in a tier that does not list them: audio and cache writes
 //!   follow batch, flex and priority rates (Anthropic: cache multipliers stack with the batch discount; Gemini: half of standard).
 //! - An hour's cache write without a price is billed as a five-minute write, that as input; reasoning and audio as output or input.
+//! - An answer served in a tier for which a model has no column is billed as usual, and `Prices::tier_for` says that this is a guess.
 //! - A long prompt moves the whole request, output included, to the long-context rates, and these are discounted or raised in the other
 //!   tiers as the short ones are (OpenAI, Anthropic and Gemini alike).
+
+use tidegate_wire::ServedTier;
 
 use crate::capabilities::names;
 use crate::money::Rate;
@@ -85,6 +88,13 @@ names! {
 /// Long-context columns with the number of input tokens that must be exceeded, the longest first.
 const LONG_CONTEXT: [(PriceTier, u64); 3] =
     [(PriceTier::Above272k, 272_000), (PriceTier::Above200k, 200_000), (PriceTier::Above128k, 128_000)];
+
+impl PriceTier {
+    /// Of a long-context column: the number of input tokens that must be exceeded.
+    pub fn input_tokens_above(self) -> Option<u64> {
+        LONG_CONTEXT.iter().find(|(tier, _)| *tier == self).map(|(_, above)| *above)
+    }
+}
 
 names! {
     /// How urgently a call was served, as the provider's answer says (it may differ from what was asked).
@@ -242,6 +252,25 @@ impl Prices {
         let short = self.within(PriceTier::Standard, kind)?;
         let served = self.within(column, kind)?;
         Some(rate.in_proportion(short, served))
+    }
+
+    /// Whether a tier has prices of its own.
+    pub fn has_tier(&self, tier: ServiceTier) -> bool {
+        let column = tier.column();
+        self.tokens.iter().any(|(at, ..)| *at == column)
+    }
+
+    /// The tier by whose prices an answer is billed, and whether that is known to be right: a tier without prices is billed
+    /// as usual, although the provider may take more for it, or less.
+    pub fn tier_for(&self, served: Option<ServedTier>) -> (ServiceTier, bool) {
+        let tier = match served {
+            None | Some(ServedTier::Standard) => return (ServiceTier::Standard, true),
+            Some(ServedTier::Flex) => ServiceTier::Flex,
+            Some(ServedTier::Batch) => ServiceTier::Batch,
+            Some(ServedTier::Priority) => ServiceTier::Priority,
+            Some(_) => return (ServiceTier::Standard, false),
+        };
+        if self.has_tier(tier) { (tier, true) } else { (ServiceTier::Standard, false) }
     }
 
     /// The long-context column that applies, if the model has one.

@@ -21,6 +21,7 @@
 pub mod accept;
 pub mod admit;
 pub mod attempt;
+mod bill;
 mod clock;
 pub mod directory;
 mod error;

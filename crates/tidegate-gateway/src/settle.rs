@@ -5,20 +5,22 @@
 //! cancelled by its caller.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tidegate_catalog::{NanoDollars, Prices, ServiceTier, cost};
+use tidegate_catalog::{NanoDollars, ServiceTier};
 use tidegate_policy::Amounts;
 use tidegate_store::{
     Attempt, AttemptUsage, Exposure, Gathered, Hold, LedgerEntry, NoSeat, Outcome, SHADOW, Seat, Text,
 };
-use tidegate_wire::{FailureKind, Losses, Usage};
+use tidegate_wire::{FailureKind, Losses, ServedTier, Usage};
 use tokio::sync::oneshot;
 
 use crate::accept::{Call, Operation};
 use crate::attempt::{Witness, is_late_failure};
+use crate::bill::{AskedTier, Consumed};
 use crate::error::GatewayError;
 use crate::experiments::shadow::Sample;
 use crate::gateway::{Gateway, InFlight};
@@ -49,9 +51,11 @@ pub struct Settlement {
     /// The call at the target that answers, as its figures see it.
     asking: Option<Asking>,
     /// What the target that answers has used.
-    own: Usage,
+    own: Consumed,
     /// What that costs, as far as prices are known.
     own_nanodollars: u64,
+    /// Whether the request leaves the tier of service to the provider.
+    leaves_tier: bool,
     /// What other attempts have used beside it.
     others: Spent,
     /// Refusals of the content that are kept back while others are asked.
@@ -76,7 +80,7 @@ struct Refused {
     /// Its place among the attempts.
     attempt: usize,
     target: Arc<Target>,
-    usage: Usage,
+    consumed: Consumed,
     is_estimated: bool,
 }
 
@@ -153,8 +157,9 @@ impl Settlement {
             at: call.at,
             target: None,
             asking: None,
-            own: Usage::default(),
+            own: Consumed::default(),
             own_nanodollars: 0,
+            leaves_tier: AskedTier::of(call.dialect, &call.document) == AskedTier::Unsaid,
             others: Spent::default(),
             withheld: SmallVec::new(),
             under_way: SmallVec::new(),
@@ -326,20 +331,31 @@ impl Settlement {
 
     /// What the target that answers has used; replaces what was said before. Gives the cost of the call so far in
     /// nano-dollars, where all prices are known.
-    pub(crate) fn used(&mut self, usage: Usage) -> Option<u64> {
-        self.own = usage;
+    pub(crate) fn used(&mut self, consumed: Consumed) -> Option<u64> {
+        self.own = consumed;
         self.own_nanodollars = 0;
-        self.entry.usage = self.others.usage.plus(&usage);
-        let prices = self.target.as_ref().and_then(|target| target.prices.as_ref());
-        self.entry.prices = prices.map(|(_, kept)| kept.clone());
-        let is_complete = match prices {
-            Some((prices, _)) => {
-                let own = cost_of(&usage, prices);
-                self.own_nanodollars = own.nanodollars;
-                own.is_complete
+        self.entry.usage = self.others.usage.plus(&consumed.usage);
+        let unusual = consumed.tier.filter(|tier| *tier != ServedTier::Standard);
+        self.entry.service_tier = unusual.map(|tier| Text::from(tier.as_str()));
+        let priced =
+            self.target.as_ref().and_then(|target| target.prices.as_ref().map(|prices| (target, prices)));
+        self.entry.prices = None;
+        let is_complete = match priced {
+            Some((target, prices)) => {
+                if self.leaves_tier
+                    && unusual.is_some()
+                    && prices.list().tier_for(consumed.tier).0 == ServiceTier::Priority
+                {
+                    target.is_raised.store(true, Ordering::Relaxed);
+                }
+                let bill = prices.bill(&consumed);
+                self.own_nanodollars = bill.known_nanodollars;
+                self.entry.prices = Some(bill.prices.clone());
+                self.entry.is_estimated |= !bill.is_certain;
+                bill.is_complete
             }
             // Who has used nothing costs nothing, at whatever price.
-            None => usage.is_empty() && !self.others.usage.is_empty(),
+            None => consumed.usage.is_empty() && !self.others.usage.is_empty(),
         };
         let is_known = is_complete && !self.others.is_unpriced;
         self.entry.cost_nanodollars = is_known.then(|| self.known_nanodollars());
@@ -348,16 +364,21 @@ impl Settlement {
 
     /// What the attempt that ended last has used, beside the one that answers: its stream broke, or another target was
     /// faster. An estimate.
-    pub(crate) fn also_used(&mut self, target: &Target, usage: &Usage) {
+    pub(crate) fn also_used(&mut self, target: &Target, consumed: &Consumed) {
         let last = self.entry.attempts.len().saturating_sub(1);
-        self.used_beside(last, target, usage, true);
+        self.used_beside(last, target, consumed, true);
     }
 
     /// The attempt that ended last has only refused the content: it has used so much beside whoever answers, unless it is
     /// passed on as the answer. Gives its place among the attempts.
-    pub(crate) fn withholds(&mut self, target: &Arc<Target>, usage: Usage, is_estimated: bool) -> usize {
+    pub(crate) fn withholds(
+        &mut self,
+        target: &Arc<Target>,
+        consumed: Consumed,
+        is_estimated: bool,
+    ) -> usize {
         let attempt = self.entry.attempts.len().saturating_sub(1);
-        self.withheld.push(Refused { attempt, target: Arc::clone(target), usage, is_estimated });
+        self.withheld.push(Refused { attempt, target: Arc::clone(target), consumed, is_estimated });
         attempt
     }
 
@@ -374,23 +395,24 @@ impl Settlement {
 
     /// Somebody else answers, or nobody: what the refusals have used is counted.
     pub(crate) fn count_withheld(&mut self) {
-        for Refused { attempt, target, usage, is_estimated } in std::mem::take(&mut self.withheld) {
-            self.used_beside(attempt, &target, &usage, is_estimated);
+        for Refused { attempt, target, consumed, is_estimated } in std::mem::take(&mut self.withheld) {
+            self.used_beside(attempt, &target, &consumed, is_estimated);
         }
     }
 
-    fn used_beside(&mut self, attempt: usize, target: &Target, usage: &Usage, is_estimated: bool) {
-        let known = target.prices.as_ref().map(|(prices, _)| cost_of(usage, prices));
-        let cost = known.filter(|known| known.is_complete).map(|known| known.nanodollars);
+    fn used_beside(&mut self, attempt: usize, target: &Target, consumed: &Consumed, is_estimated: bool) {
+        let usage = &consumed.usage;
+        let bill = target.prices.as_ref().map(|prices| prices.bill(consumed));
+        let cost = bill.filter(|bill| bill.is_complete).map(|bill| bill.known_nanodollars);
         target.series.usage(usage, cost);
         let others = &mut self.others;
         others.usage = others.usage.plus(usage);
-        others.nanodollars = others.nanodollars.saturating_add(known.map_or(0, |known| known.nanodollars));
+        others.nanodollars = others.nanodollars.saturating_add(bill.map_or(0, |bill| bill.known_nanodollars));
         others.is_unpriced |= cost.is_none();
         self.entry.is_estimated |= is_estimated;
         if let Some(attempt) = self.entry.attempts.get_mut(attempt) {
             attempt.used = Some(AttemptUsage {
-                prices: target.prices.as_ref().map(|(_, kept)| kept.clone()),
+                prices: bill.map(|bill| bill.prices.clone()),
                 cost_nanodollars: cost,
                 ..AttemptUsage::new(usage, is_estimated)
             });
@@ -404,9 +426,9 @@ impl Settlement {
     }
 
     /// The same of a stream that ended before the provider told what it used.
-    pub(crate) fn likely_used(&mut self, usage: Usage) {
+    pub(crate) fn likely_used(&mut self, consumed: Consumed) {
         self.entry.is_estimated = true;
-        self.used(usage);
+        self.used(consumed);
     }
 
     /// The caller got its whole answer.
@@ -461,7 +483,7 @@ impl Settlement {
             && self.entry.outcome == Outcome::Answered
             && self.entry.operation.as_str() == Operation::Chat.as_str()
         {
-            asking.end(&self.own);
+            asking.end(&self.own.usage);
         }
         if self.entry.outcome == Outcome::Cancelled {
             self.entry.failure = Some(FailureKind::Cancelled.as_str().into());
@@ -494,7 +516,7 @@ impl Settlement {
                 target.series.call(self.entry.outcome, duration, self.first_token);
                 let own_cost =
                     self.entry.cost_nanodollars.map(|cost| cost.saturating_sub(self.others.nanodollars));
-                target.series.usage(&self.own, own_cost);
+                target.series.usage(&self.own.usage, own_cost);
             }
             None => self.gateway.series.refused(),
         }
@@ -531,18 +553,6 @@ fn entry_of(call: &Call) -> LedgerEntry {
     entry.tags = call.wishes.tags.clone();
     entry.end_user.clone_from(&call.end_user);
     entry
-}
-
-/// What was used costs so much, as far as prices are known.
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    nanodollars: u64,
-    is_complete: bool,
-}
-
-fn cost_of(usage: &Usage, prices: &Prices) -> Known {
-    let cost = cost(usage, prices, ServiceTier::Standard);
-    Known { nanodollars: u64::try_from(cost.total.0).unwrap_or(0), is_complete: cost.is_complete() }
 }
 
 fn micros(duration: Duration) -> u64 {

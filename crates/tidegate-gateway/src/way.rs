@@ -161,8 +161,8 @@ pub async fn walk(
     Ok(match answer {
         Answered::Whole(mut whole) => {
             if whole.estimate_usage(&call, &planned) {
-                settlement.likely_used(whole.usage);
-            } else if let Some(cost) = settlement.used(whole.usage) {
+                settlement.likely_used(whole.consumed);
+            } else if let Some(cost) = settlement.used(whole.consumed) {
                 let cost = tidegate_catalog::NanoDollars(i64::try_from(cost).unwrap_or(i64::MAX));
                 put(&mut headers, "x-tidegate-cost", &cost.to_string());
             }

@@ -22,6 +22,7 @@ pub mod splice;
 mod splice_tests;
 pub mod tap;
 mod target;
+mod tier;
 mod usage;
 
 pub use dialects::{
@@ -31,6 +32,7 @@ pub use dialects::{
 pub use failure::{CallerError, ErrorClass, FailureKind, ProviderError};
 pub use loss::{Field, Losses};
 pub use target::{CacheMarkers, Continuation, ReasoningBack, TargetTraits, ThinkingStyle};
+pub use tier::ServedTier;
 pub use usage::Usage;
 
 /// What Gemini's dialect has beyond [`Codec`]: `countTokens`, and streams as JSON arrays for callers without `alt=sse`.

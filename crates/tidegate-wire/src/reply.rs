@@ -1,8 +1,8 @@
 //! The canonical answer, whole. Parsed from what a target said, rendered in the caller's dialect.
 
 use crate::Dialect;
-use crate::Usage;
 use crate::conversation::{Content, Part, Rest};
+use crate::{ServedTier, Usage};
 
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,6 +61,13 @@ impl Reply {
             _ => 0,
         };
         self.choices.iter().flat_map(|choice| &choice.parts).map(of_part).sum()
+    }
+
+    /// The tier that served it, where the provider says so: what the answer is billed by.
+    pub fn served_tier(&self) -> Option<ServedTier> {
+        let beside = if self.origin == Dialect::Gemini { "usageMetadata" } else { "usage" };
+        let usage = self.rest.get(beside).and_then(serde_json::Value::as_object);
+        ServedTier::of_answer(self.origin, self.service_tier.as_deref(), usage)
     }
 }
 

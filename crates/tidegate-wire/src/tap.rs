@@ -12,13 +12,15 @@ use crate::event::{Event, PartDelta, PartStart};
 use crate::framing::SseEvent;
 use crate::json::{Document, Value};
 use crate::reply::FinishReason;
-use crate::{Dialect, ReplyError, StreamDecoder, Usage};
+use crate::{Dialect, ReplyError, ServedTier, StreamDecoder, Usage};
 
 /// What the tap saw of an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tapped {
     /// Tokens used, as far as the provider has said.
     pub usage: Usage,
+    /// The tier that served it, as far as the provider has said.
+    pub tier: Option<ServedTier>,
     /// Why it ended, once it has.
     pub finish: Option<FinishReason>,
 }
@@ -42,7 +44,7 @@ pub fn tap_reply(dialect: Dialect, body: &Bytes) -> Result<Tapped, ReplyError> {
     }
     let reply = codec.parse_reply(body)?;
     let finish = reply.choices.first().and_then(|choice| choice.finish.as_ref());
-    Ok(Tapped { usage: reply.usage, finish: finish.map(|finish| finish.reason) })
+    Ok(Tapped { usage: reply.usage, tier: reply.served_tier(), finish: finish.map(|finish| finish.reason) })
 }
 
 /// Reads a stream that passes through.
@@ -203,6 +205,7 @@ impl StreamTap {
     }
 
     fn digest(&mut self) {
+        self.tapped.tier = self.decoder.served_tier().or(self.tapped.tier);
         for event in self.events.drain(..) {
             match event {
                 Event::Usage(usage) => {

@@ -14,7 +14,7 @@ use tidegate_wire::{Dialect, ReplyError};
 fn parsed(dialect: Dialect, body: &Bytes) -> Result<Tapped, ReplyError> {
     let reply = dialect.codec().parse_reply(body)?;
     let finish = reply.choices.first().and_then(|choice| choice.finish.as_ref());
-    Ok(Tapped { usage: reply.usage, finish: finish.map(|finish| finish.reason) })
+    Ok(Tapped { usage: reply.usage, tier: reply.served_tier(), finish: finish.map(|finish| finish.reason) })
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub(super) struct CallView {
     failure: Option<String>,
     status: Option<u16>,
     finish_reason: Option<String>,
+    /// The tier of service that gave the answer, where the provider says that it was not the usual one: `priority`, `flex`, …
+    service_tier: Option<String>,
     input_tokens: u64,
     cache_read_tokens: u64,
     cache_write_tokens: u64,
@@ -54,7 +56,8 @@ pub(super) struct CallView {
     cost_usd: Option<String>,
     /// What is charged: the cost with the team's margin.
     charge_usd: Option<String>,
-    /// Whether the provider did not tell the tokens, so that they are estimated.
+    /// Whether tokens or cost are an estimate: the provider did not tell the tokens, or served the answer in a tier whose
+    /// prices are not known, so that the usual ones were taken.
     is_estimated: bool,
     tags: BTreeMap<String, String>,
     attempts: Vec<AttemptView>,
@@ -234,6 +237,7 @@ impl From<LedgerEntry> for CallView {
             failure: it.failure.map(word),
             status: it.status,
             finish_reason: it.finish_reason.map(word),
+            service_tier: it.service_tier.map(word),
             input_tokens: it.usage.input,
             cache_read_tokens: it.usage.cache_read,
             cache_write_tokens: it.usage.cache_write_5m.saturating_add(it.usage.cache_write_1h),

@@ -12,6 +12,7 @@ use super::exchange::Reached;
 use super::failure::Failure;
 use super::prepare::Translation;
 use super::{Answered, Won};
+use crate::bill::Consumed;
 use crate::plan::{Plan, Planned};
 use crate::relay::likely_input;
 use crate::settle::Settlement;
@@ -23,7 +24,7 @@ pub(super) const REST_OF_REFUSAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Withheld {
     reached: Reached,
-    used: Usage,
+    used: Consumed,
     is_estimated: bool,
     /// Whose it is; known once the attempt has been put down.
     of: Option<Origin>,
@@ -52,8 +53,9 @@ pub(super) fn unless_refused(
     let (used, is_estimated) = match &mut reached.answer {
         Answered::Whole(whole) if whole.is_bare_refusal(planned.dialect()) => {
             let likely = Usage { input: likely_input(translation.call, planned), ..Usage::default() };
-            let is_told = !whole.usage.is_empty();
-            (if is_told { whole.usage } else { likely }, !is_told)
+            let likely = Consumed { usage: likely, ..whole.consumed };
+            let is_told = !whole.consumed.usage.is_empty();
+            (if is_told { whole.consumed } else { likely }, !is_told)
         }
         Answered::Stream(relay) if relay.is_bare_refusal() => relay.used_by_refusal(),
         Answered::Whole(_) | Answered::Stream(_) => return Ok(reached),

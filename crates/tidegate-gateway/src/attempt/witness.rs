@@ -6,12 +6,14 @@ use std::sync::{Mutex, PoisonError};
 
 use tidegate_wire::Usage;
 
+use crate::bill::Consumed;
+
 /// What one attempt has used.
 #[derive(Debug)]
 pub(crate) struct Witness {
     input_tokens: u64,
     is_sent: AtomicBool,
-    used: Mutex<Option<Usage>>,
+    used: Mutex<Option<Consumed>>,
 }
 
 impl Witness {
@@ -26,14 +28,14 @@ impl Witness {
     }
 
     /// What the beginning of its stream lets one know.
-    pub(super) fn saw(&self, usage: Usage) {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
+    pub(super) fn saw(&self, used: Consumed) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Some(used);
     }
 
     /// What it has used as far as one can tell, and at least its input once that had been sent. `None`: nothing.
-    pub(crate) fn used(&self) -> Option<Usage> {
+    pub(crate) fn used(&self) -> Option<Consumed> {
         let seen = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let read_at_least = || Usage { input: self.input_tokens, ..Usage::default() };
+        let read_at_least = || Consumed::from(Usage { input: self.input_tokens, ..Usage::default() });
         seen.or_else(|| self.is_sent.load(Ordering::Relaxed).then(read_at_least))
     }
 }

@@ -1,6 +1,8 @@
 //! What a call may cost at most, before it is made: reserved on budgets, so that they are not exceeded. And how many tokens
 //! it will likely use: reserved on token limits.
 
+use std::sync::atomic::Ordering;
+
 use tidegate_catalog::{NanoDollars, PriceKind, Prices, Rate, ServiceTier};
 use tidegate_wire::conversation::ReasoningRequest;
 
@@ -8,6 +10,7 @@ use super::asked::{asked_output, asked_reasoning, asked_window, is_asked_to_sear
 use super::marks::Marks;
 use crate::accept::{Call, Operation};
 use crate::attempt::count_locally;
+use crate::bill::AskedTier;
 use crate::plan::Planned;
 
 /// What providers lay around a conversation: roles, separators, the beginning of the answer, and some of them a preamble.
@@ -50,6 +53,10 @@ pub(super) struct Estimate<'a> {
     reasoning: Option<ReasoningRequest>,
     marks: Marks,
     has_tools: bool,
+    /// Whether the provider may search the web, which some bill by the search.
+    may_search: bool,
+    /// By which prices it may be billed.
+    tier: AskedTier,
 }
 
 impl<'a> Estimate<'a> {
@@ -60,9 +67,13 @@ impl<'a> Estimate<'a> {
         let marks = Marks::of(call.body());
         let (requested_output, choices) = asked_output(call);
         let reasoning = asked_reasoning(call);
-        let mut estimate = Self { call, input: 0, requested_output, choices, reasoning, marks, has_tools };
+        let searches = searches_by_itself(call);
+        let tier = AskedTier::of(call.dialect, &call.document);
+        let may_search = has_tools || searches;
+        let mut estimate =
+            Self { call, input: 0, requested_output, choices, reasoning, marks, has_tools, may_search, tier };
         estimate.input = estimate.with_surroundings(bytes);
-        if marks.has_references || searches_by_itself(call) {
+        if marks.has_references || searches {
             estimate.marks.has_references = true;
             estimate.input = estimate.input.saturating_add(TOKENS_OF_REFERENCE);
         }
@@ -109,15 +120,17 @@ impl<'a> Estimate<'a> {
             return Some(NanoDollars::ZERO);
         }
         let target = &planned.target;
-        let (prices, _) = target.prices.as_ref()?;
+        let prices = target.prices.as_ref()?.list();
         let window =
             target.window.map(|window| asked_window(self.call).map_or(window, |asked| asked.max(window)));
         let input = window.map_or(self.input, |window| self.input.min(window));
         let output = self.output_at(planned).saturating_mul(self.choices);
-        let dearest_input = self.dearest(prices, input, &[PriceKind::Input, PriceKind::CacheWrite5m])?;
-        let dearest_output = self.dearest(prices, input, &[PriceKind::Output, PriceKind::Reasoning])?;
+        let tiers = self.tier.columns(target.is_raised.load(Ordering::Relaxed));
+        let dearest = |kinds: &[PriceKind]| self.dearest(prices, tiers, input, kinds);
+        let dearest_input = dearest(&[PriceKind::Input, PriceKind::CacheWrite5m])?;
+        let dearest_output = dearest(&[PriceKind::Output, PriceKind::Reasoning])?;
         let searches = match prices.web_search() {
-            Some(rate) if self.has_tools => rate,
+            Some(rate) if self.may_search => rate,
             None if is_asked_to_search(self.call) => return None,
             _ => Rate::FREE,
         };
@@ -154,8 +167,14 @@ impl<'a> Estimate<'a> {
         }
     }
 
-    fn dearest(&self, prices: &Prices, input: u64, kinds: &[PriceKind]) -> Option<Rate> {
-        let rate = |kind| prices.rate(kind, ServiceTier::Standard, input);
+    fn dearest(
+        &self,
+        prices: &Prices,
+        tiers: &[ServiceTier],
+        input: u64,
+        kinds: &[PriceKind],
+    ) -> Option<Rate> {
+        let rate = |kind| tiers.iter().filter_map(|tier| prices.rate(kind, *tier, input)).max();
         let usual = kinds.iter().filter_map(|kind| rate(*kind)).max()?;
         let is_caching_long = kinds.contains(&PriceKind::Input) && self.marks.has_cache_control;
         let long = is_caching_long.then(|| rate(PriceKind::CacheWrite1h)).flatten().unwrap_or(Rate::FREE);

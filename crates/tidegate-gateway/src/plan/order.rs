@@ -24,6 +24,7 @@ use super::steering::{Sort, Steering, Unwanted, unwanted, wished_place, without_
 use super::trace::Trace;
 use crate::accept::Call;
 use crate::admit::allows_target;
+use crate::bill::Priced;
 use crate::error::GatewayError;
 use crate::provider::{Provider, Target};
 use crate::snapshot::Snapshot;
@@ -412,7 +413,7 @@ impl<'a> Planner<'a> {
             return Some(Why::Condition(when.clone()));
         }
         if let Some(steering) = self.steering {
-            let prices = planned.target.prices.as_ref().map(|(prices, _)| prices);
+            let prices = planned.target.prices.as_ref().map(Priced::list);
             if let Some(unwanted) = unwanted(steering, &provider.name, &provider.kind, prices) {
                 return Some(Why::Unwanted(unwanted));
             }

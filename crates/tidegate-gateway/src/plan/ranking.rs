@@ -89,7 +89,7 @@ impl LikelyUse {
 
     /// What it would cost there, in nano-dollars, where the price is known.
     pub(super) fn price_at(&self, target: &Target) -> Option<u64> {
-        let (prices, _) = target.prices.as_ref()?;
+        let prices = target.prices.as_ref()?.list();
         let usage = Usage {
             input: self.input,
             cache_read: self.cached(target, prices),

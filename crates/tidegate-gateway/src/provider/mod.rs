@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tidegate_catalog::{Capabilities, Catalog, PriceTier, Prices};
-use tidegate_config::Settings;
+use tidegate_catalog::{Capabilities, Catalog};
+use tidegate_config::{Discount, Settings};
 use tidegate_policy::{Moment, Readiness, WhyOut, pick_key};
 use tidegate_store::Text;
 use tidegate_wire::{Continuation, Dialect, TargetTraits};
 
+use crate::bill::Priced;
 use crate::clock::Clock;
 use crate::health::{KeyHealth, TargetHealth};
 use crate::plan;
@@ -24,9 +25,6 @@ const MAX_TARGETS: usize = 2_048;
 
 /// Shorter than this, what stands in the place of a secret is none, and may be part of any word.
 const LEAST_SECRET: usize = 8;
-
-/// The ledger cuts longer texts, and half a list of prices cannot be read.
-const MAX_KEPT_PRICES: usize = 512;
 
 /// Why a provider cannot be made ready.
 #[derive(Debug, thiserror::Error)]
@@ -131,8 +129,10 @@ pub(crate) struct Target {
     pub(crate) capabilities: Option<Capabilities>,
     /// What it takes and refuses.
     pub(crate) traits: TargetTraits,
-    /// What it costs, where known, and the same as the ledger keeps it.
-    pub(crate) prices: Option<(Prices, Text)>,
+    /// What it costs, where known.
+    pub(crate) prices: Option<Priced>,
+    /// Whether it has served in a dearer tier without being asked to: the provider's own settings say so.
+    pub(crate) is_raised: AtomicBool,
     pub(crate) health: Arc<TargetHealth>,
     pub(crate) series: TargetSeries,
     /// Whether it has refused to go on with an answer that was begun elsewhere. Targets are built anew at a reload, and
@@ -374,16 +374,14 @@ impl Provider {
         let label: Arc<str> = format!("{}/{model}", self.name).into();
         let facts = catalog.model(&self.kind, model);
         let prices = plan::names::prices(settings, &label, facts);
-        let prices = prices.map(|prices| {
-            let discount = settings.providers.get(&*self.name).map(|configured| configured.discount);
-            let discount = discount.filter(|discount| !discount.is_none()).map(|it| it.to_string());
-            let kept = prices_to_keep(&prices, discount);
-            (prices, kept)
-        });
+        let configured = settings.providers.get(&*self.name);
+        let discount = configured.map_or(Discount::NONE, |provider| provider.discount);
+        let prices = prices.map(|prices| Priced::new(prices, discount));
         Target {
             window: facts.and_then(|facts| facts.context_window).map(u64::from),
             traits: catalog.target_traits(&self.kind, model),
             prices,
+            is_raised: AtomicBool::new(false),
             capabilities: facts.map(|facts| facts.capabilities).filter(|can| *can != Capabilities::NONE),
             health,
             series: TargetSeries::new(&self.name, series_model),
@@ -392,32 +390,6 @@ impl Provider {
             label,
         }
     }
-}
-
-/// Prices as the ledger keeps them: all by which it counts the cost of a call. The columns for long inputs stand below their
-/// names.
-fn prices_to_keep(prices: &Prices, discount: Option<String>) -> Text {
-    let column = |wanted: PriceTier| -> serde_json::Map<String, serde_json::Value> {
-        let of_it = prices.iter().filter(|(tier, ..)| *tier == wanted);
-        of_it.map(|(_, kind, rate)| (kind.name().to_owned(), rate.0.into())).collect()
-    };
-    let mut kept = column(PriceTier::Standard);
-    if let Some(rate) = prices.web_search() {
-        kept.insert("web_search".to_owned(), rate.0.into());
-    }
-    // The figures are those after the discount; that there was one tells why they are not the list's.
-    if let Some(discount) = discount {
-        kept.insert("discount".to_owned(), discount.into());
-    }
-    let usual = serde_json::Value::from(kept.clone()).to_string();
-    for tier in [PriceTier::Above128k, PriceTier::Above200k, PriceTier::Above272k] {
-        let column = column(tier);
-        if !column.is_empty() {
-            kept.insert(tier.name().to_owned(), column.into());
-        }
-    }
-    let all = serde_json::Value::from(kept).to_string();
-    Text::from(if all.len() <= MAX_KEPT_PRICES { all } else { usual })
 }
 
 fn build_keys(

@@ -4,6 +4,7 @@ use tidegate_policy::routing::Answering;
 use tidegate_wire::FailureKind;
 
 use super::*;
+use crate::bill::Consumed;
 use crate::health::Asking;
 
 fn provider(base_url: &str, before: Option<&Provider>) -> Provider {
@@ -74,8 +75,9 @@ fn what_a_target_costs_is_the_list_or_the_users_own_price_less_the_discount() {
     let kept = |name: &str, model: &str| {
         let provider =
             Provider::build(&settings.providers[name], Catalog::builtin(), None, Clock::new()).unwrap();
-        let (_, kept) = target(&provider, &settings, model).prices.clone().unwrap();
-        serde_json::from_str::<serde_json::Value>(&kept).unwrap()
+        let target = target(&provider, &settings, model);
+        let bill = target.prices.as_ref().unwrap().bill(&Consumed::default());
+        serde_json::from_str::<serde_json::Value>(bill.prices).unwrap()
     };
     let nano = |dollars: u64| dollars * 1_000_000_000;
     let any = kept("house", "any");

@@ -1,10 +1,11 @@
 //! Counted tokens: the answer of `count_tokens` in the caller's dialect, whether the provider counted or Tidegate did.
 
 use bytes::Bytes;
-use tidegate_wire::{Dialect, ReplyError, Usage, anthropic, gemini};
+use tidegate_wire::{Dialect, ReplyError, anthropic, gemini};
 
 use super::whole::WholeAnswer;
 use crate::accept::Call;
+use crate::bill::Consumed;
 
 impl WholeAnswer {
     /// What a provider answered to a question for a count.
@@ -33,6 +34,6 @@ impl WholeAnswer {
 
     /// Counting costs nothing at any provider.
     fn free(body: Bytes) -> Self {
-        Self { body, usage: Usage::default(), finish: None, reply: None }
+        Self { body, consumed: Consumed::default(), finish: None, reply: None }
     }
 }

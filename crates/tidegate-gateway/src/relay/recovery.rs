@@ -65,14 +65,14 @@ impl StreamRelay {
         let used = self.likely_used();
         settlement.last_attempt_failed(kind);
         settlement.also_used(&self.planned.target, &used);
-        self.used_before = self.used_before.plus(&used);
+        self.used_before = self.used_before.plus(&used.usage);
         count_late_failure(&self.planned, kind, self.gateway.clock.now());
         tracing::debug!(target_name = %interrupted.failure.target, %kind, "a stream broke, and another target is asked to go on");
         let said = left.said.as_prefill();
         interrupted.left = Some(left);
         self.interrupted = Some(interrupted);
         let gateway = Arc::clone(&self.gateway);
-        self.search = Some(onward.search(gateway, settlement, kind, said, used.output));
+        self.search = Some(onward.search(gateway, settlement, kind, said, used.usage.output));
         self.state = State::Searching;
     }
 

@@ -23,6 +23,7 @@ use super::track::{Broken, Seen, Track};
 use super::whole::{WholeAnswer, reply_options};
 use crate::accept::Call;
 use crate::attempt::{Failure, Translation, count_late_failure};
+use crate::bill::Consumed;
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
 use crate::plan::Planned;
@@ -129,7 +130,7 @@ impl StreamRelay {
         if let Some(reply) = &whole.reply {
             let mut out = Vec::new();
             // Nobody has begun this answer, so it cannot depart from anything.
-            relay.track.events(events_of(reply), &mut out).ok();
+            relay.track.events(events_of(reply), whole.consumed.tier, &mut out).ok();
             relay.queue(out);
         }
         relay.state = State::Complete;
@@ -191,10 +192,10 @@ impl StreamRelay {
     }
 
     /// What a refusal has used, and whether that is an estimate.
-    pub(crate) fn used_by_refusal(&mut self) -> (Usage, bool) {
+    pub(crate) fn used_by_refusal(&mut self) -> (Consumed, bool) {
         let seen = self.track.seen_to_the_end();
         if seen.has_usage && self.state == State::Complete {
-            (seen.usage, false)
+            (Consumed { usage: seen.usage, tier: seen.tier }, false)
         } else {
             (estimated(seen, self.request_tokens), true)
         }
@@ -438,7 +439,7 @@ impl StreamRelay {
     }
 
     /// What the target has used so far, as far as one can tell.
-    pub(crate) fn likely_used(&mut self) -> Usage {
+    pub(crate) fn likely_used(&mut self) -> Consumed {
         estimated(self.track.seen_to_the_end(), self.request_tokens)
     }
 
@@ -500,18 +501,18 @@ pub(crate) fn likely_input(call: &Call, planned: &Planned) -> u64 {
 /// Of an answer that is complete.
 fn settle_usage(settlement: &mut Settlement, seen: Seen, request_tokens: u64) {
     if seen.has_usage {
-        settlement.used(seen.usage);
+        settlement.used(Consumed { usage: seen.usage, tier: seen.tier });
     } else {
         settlement.likely_used(estimated(seen, request_tokens));
     }
 }
 
 /// What was used as far as one can tell when a stream broke off: what the provider said, and at least what was seen.
-fn estimated(seen: Seen, request_tokens: u64) -> Usage {
+fn estimated(seen: Seen, request_tokens: u64) -> Consumed {
     let mut usage = seen.usage;
     usage.output = usage.output.max(seen.tokens);
     if usage.input == 0 {
         usage.input = request_tokens;
     }
-    usage
+    Consumed { usage, tier: seen.tier }
 }

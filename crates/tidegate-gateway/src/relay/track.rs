@@ -7,7 +7,7 @@ use tidegate_wire::event::Event;
 use tidegate_wire::framing::SseEvent;
 use tidegate_wire::reply::FinishReason;
 use tidegate_wire::tap::{StreamTap, is_token, says_something};
-use tidegate_wire::{Dialect, ReplyError, ReplyOptions, StreamDecoder, StreamEncoder, Usage};
+use tidegate_wire::{Dialect, ReplyError, ReplyOptions, ServedTier, StreamDecoder, StreamEncoder, Usage};
 
 /// A stream on its way.
 #[expect(
@@ -34,6 +34,8 @@ pub(super) struct Translated {
     events: Vec<Event>,
     usage: Usage,
     has_usage: bool,
+    /// Of an answer that did not come as a stream.
+    tier: Option<ServedTier>,
     finish: Option<FinishReason>,
     tokens_seen: u64,
     has_said: bool,
@@ -80,6 +82,7 @@ pub(super) struct Left {
 pub(super) struct Seen {
     pub(super) usage: Usage,
     pub(super) has_usage: bool,
+    pub(super) tier: Option<ServedTier>,
     pub(super) tokens: u64,
     pub(super) finish: Option<&'static str>,
 }
@@ -111,6 +114,7 @@ impl Track {
             events: Vec::new(),
             usage: Usage::default(),
             has_usage: false,
+            tier: None,
             finish: None,
             tokens_seen: 0,
             has_said: false,
@@ -147,9 +151,15 @@ impl Track {
     }
 
     /// Events that did not come as frames (a whole answer to a streaming caller).
-    pub(super) fn events(&mut self, events: Vec<Event>, out: &mut Vec<Bytes>) -> Result<(), Departed> {
+    pub(super) fn events(
+        &mut self,
+        events: Vec<Event>,
+        tier: Option<ServedTier>,
+        out: &mut Vec<Bytes>,
+    ) -> Result<(), Departed> {
         match self {
             Self::Translate(translated) => {
+                translated.tier = tier;
                 translated.events = events;
                 translated.encode(out)
             }
@@ -272,6 +282,7 @@ impl Track {
                 Seen {
                     usage: tapped.usage,
                     has_usage: tap.has_usage(),
+                    tier: tapped.tier,
                     tokens: tap.tokens_seen(),
                     finish: tapped.finish.map(FinishReason::as_str),
                 }
@@ -279,6 +290,7 @@ impl Track {
             Self::Translate(translated) => Seen {
                 usage: translated.usage,
                 has_usage: translated.has_usage,
+                tier: translated.decoder.served_tier().or(translated.tier),
                 tokens: translated.tokens_seen,
                 finish: translated.finish.map(FinishReason::as_str),
             },

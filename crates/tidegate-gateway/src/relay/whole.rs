@@ -4,18 +4,19 @@ use bytes::Bytes;
 use tidegate_wire::json::Kind;
 use tidegate_wire::reply::{FinishReason, Reply};
 use tidegate_wire::tap::{Tapped, tap_reply};
-use tidegate_wire::{Dialect, ReplyError, ReplyOptions, Usage};
+use tidegate_wire::{Dialect, ReplyError, ReplyOptions};
 
 use super::stream::{BYTES_PER_TOKEN, likely_input};
 use crate::accept::{Call, Operation};
 use crate::attempt::Translation;
+use crate::bill::Consumed;
 use crate::plan::Planned;
 
 /// A whole answer in the caller's dialect, and what was seen in it.
 #[derive(Debug)]
 pub(crate) struct WholeAnswer {
     pub(crate) body: Bytes,
-    pub(crate) usage: Usage,
+    pub(crate) consumed: Consumed,
     pub(crate) finish: Option<&'static str>,
     /// The answer in the canonical model, where it had to be parsed anyway.
     pub(crate) reply: Option<Box<Reply>>,
@@ -39,35 +40,37 @@ impl WholeAnswer {
             let finish = reply.choices.first().and_then(|choice| choice.finish.as_ref());
             return Ok(Self {
                 body: rendered,
-                usage: reply.usage,
+                consumed: Consumed { usage: reply.usage, tier: reply.served_tier() },
                 finish: finish.map(|finish| finish.reason.as_str()),
                 reply: Some(Box::new(reply)),
             });
         }
-        let Tapped { usage, finish } = tap_reply(dialect, &body)?;
-        Ok(Self { body, usage, finish: finish.map(FinishReason::as_str), reply: None })
+        let Tapped { usage, tier, finish } = tap_reply(dialect, &body)?;
+        let finish = finish.map(FinishReason::as_str);
+        Ok(Self { body, consumed: Consumed { usage, tier }, finish, reply: None })
     }
 
     /// Puts estimates in the place of tokens that the provider does not tell: nothing is free because nobody counted. Whether
     /// there are any.
     pub(crate) fn estimate_usage(&mut self, call: &Call, planned: &Planned) -> bool {
-        if call.operation != Operation::Chat || (self.usage.input > 0 && self.usage.output > 0) {
+        let usage = &mut self.consumed.usage;
+        if call.operation != Operation::Chat || (usage.input > 0 && usage.output > 0) {
             return false;
         }
-        let before = self.usage;
-        if self.usage.input == 0 {
-            self.usage.input = likely_input(call, planned);
+        let before = *usage;
+        if usage.input == 0 {
+            usage.input = likely_input(call, planned);
         }
-        if self.usage.output == 0 {
+        if usage.output == 0 {
             let text_bytes = match &self.reply {
                 Some(reply) => reply.text_bytes(),
                 None => {
                     planned.dialect().codec().parse_reply(&self.body).map_or(0, |reply| reply.text_bytes())
                 }
             };
-            self.usage.output = u64::try_from(text_bytes).unwrap_or(u64::MAX).div_ceil(BYTES_PER_TOKEN);
+            usage.output = u64::try_from(text_bytes).unwrap_or(u64::MAX).div_ceil(BYTES_PER_TOKEN);
         }
-        self.usage != before
+        *usage != before
     }
 
     /// Whether the content was refused and nothing was said.

@@ -118,13 +118,16 @@ pub struct LedgerEntry {
     pub status: Option<u16>,
     /// Why the model stopped.
     pub finish_reason: Option<Text>,
+    /// The tier of service that gave the answer, where it was not the usual one: `priority`, `flex`, …
+    pub service_tier: Option<Text>,
     /// What was used, all attempts together.
     pub usage: Usage,
     /// What it cost; `None` where the price is not known.
     pub cost_nanodollars: Option<u64>,
     /// What the caller is charged, where that is not the cost: with the team's margin.
     pub charge_nanodollars: Option<u64>,
-    /// Whether tokens or cost are an estimate: the provider did not tell them.
+    /// Whether tokens or cost are an estimate: the provider did not tell the tokens, or served the answer in a tier without
+    /// known prices, so that the usual ones were taken.
     pub is_estimated: bool,
     /// The prices by which the cost was computed, as compact JSON, so that a later change alters nothing.
     pub prices: Option<Text>,
@@ -166,6 +169,7 @@ impl LedgerEntry {
             failure: None,
             status: None,
             finish_reason: None,
+            service_tier: None,
             usage: Usage::default(),
             cost_nanodollars: None,
             charge_nanodollars: None,

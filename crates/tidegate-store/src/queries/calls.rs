@@ -84,7 +84,7 @@ fn unless_there(kind: Kind) -> String {
 }
 
 /// The columns that calls of the same shape have in common, in the order in which [`push_shared`] adds the values.
-const SHARED: [&str; 25] = [
+const SHARED: [&str; 26] = [
     "end_user",
     "dialect",
     "operation",
@@ -110,6 +110,7 @@ const SHARED: [&str; 25] = [
     "dropped",
     "cache",
     "experiment",
+    "service_tier",
 ];
 
 /// The columns that each call has for itself, in the order in which [`push_own`] adds the values.
@@ -153,7 +154,7 @@ fn push_own(values: &mut Vec<Value>, entry: &LedgerEntry) {
 /// What calls must have in common to be written together.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Shape<'entry> {
-    texts: [Option<&'entry str>; 11],
+    texts: [Option<&'entry str>; 12],
     outcome: &'static str,
     tokens: [u64; 6],
     status: Option<u16>,
@@ -181,6 +182,7 @@ impl<'entry> Shape<'entry> {
                 entry.finish_reason.as_ref().map(cut),
                 entry.prices.as_ref().map(cut),
                 entry.organization_id.as_ref().map(cut),
+                entry.service_tier.as_ref().map(cut),
             ],
             outcome: entry.outcome.as_str(),
             tokens: [
@@ -225,6 +227,7 @@ fn push_shared(values: &mut Vec<Value>, entry: &LedgerEntry) {
         json_text((!entry.dropped.is_empty()).then_some(&entry.dropped)),
         entry.cache.map(CacheState::as_str).into(),
         json_text(entry.exposure.as_deref()),
+        optional_text(entry.service_tier.as_ref()).into(),
     ]);
 }
 
@@ -365,6 +368,7 @@ fn entry_from_row(row: &Row) -> Result<LedgerEntry, StoreError> {
         charge_nanodollars: row.optional_number("charge_nanodollars")?,
         is_estimated: row.get("is_estimated")?,
         exposure: json(row, "experiment")?,
+        service_tier: word(row, "service_tier")?,
     })
 }
 

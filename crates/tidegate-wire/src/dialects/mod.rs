@@ -19,6 +19,7 @@ use crate::loss::Losses;
 use crate::reply::Reply;
 use crate::tap::Tapped;
 use crate::target::TargetTraits;
+use crate::tier::ServedTier;
 
 /// A provider family's wire format for conversations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -191,6 +192,10 @@ pub trait StreamDecoder: Send {
     /// Says that the stream has ended, and pushes what is still to say (`End` when everything essential was said, though
     /// the last frame is missing). Returns whether the answer is complete; `false` is the failure kind `truncated`.
     fn finish(&mut self, events: &mut Vec<Event>) -> bool;
+
+    /// The tier that serves the answer, as far as the provider has said by now. What was said in [`Event::Rest`] at the
+    /// end is known here from its first frame on.
+    fn served_tier(&self) -> Option<ServedTier>;
 }
 
 /// Writes one caller's stream.

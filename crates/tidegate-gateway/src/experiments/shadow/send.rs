@@ -143,7 +143,7 @@ async fn ask(
     settlement.first_token();
     match answer {
         Answered::Whole(whole) => {
-            settlement.used(whole.usage);
+            settlement.used(whole.consumed);
             settlement.sent(whole.body.len());
             settlement.said(|| whole.body.clone());
             settlement.answered(whole.finish);

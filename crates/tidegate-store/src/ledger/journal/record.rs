@@ -20,8 +20,8 @@ use crate::ledger::{
 const VERSION: u8 = 1;
 /// The same with what few calls have behind it: a part in an experiment. Once also attempts that used something for nothing.
 const WITH_MORE: u8 = 2;
-/// The same with all that few calls have: of attempts that used something for nothing what their figures follow from, and why a
-/// call takes no part in an experiment.
+/// The same with all that few calls have: of attempts that used something for nothing what their figures follow from, why a call
+/// takes no part in an experiment, and the tier of service of an answer that was not served as usual.
 const WITH_ALL: u8 = 3;
 /// Attempts whose own prices are kept; a call has fewer. More would not fit into a record.
 const MAX_OWN_PRICES: usize = 16;
@@ -116,6 +116,7 @@ struct MoreV3<'a> {
     #[serde(borrow)]
     exposure: Option<ExposureV2<'a>>,
     left_out: Option<&'a str>,
+    service_tier: Option<&'a str>,
     /// By the attempt's place.
     used: Vec<(u8, UsedV3<'a>)>,
 }
@@ -199,9 +200,11 @@ pub(in crate::ledger) fn encode(entry: &LedgerEntry) -> Option<Vec<u8>> {
     // Most calls stay readable for an older program.
     let exposure = entry.exposure.as_deref().map(ExposureV2::of);
     let left_out = optional(entry.exposure.as_ref().and_then(|exposure| exposure.left_out.as_ref()));
+    let service_tier = optional(entry.service_tier.as_ref());
     let used = UsedV3::of_attempts(entry);
-    let framed = if !used.is_empty() || left_out.is_some() {
-        postcard::to_extend(&(record, MoreV3 { exposure, left_out, used }), frame::begin(WITH_ALL))
+    let framed = if !used.is_empty() || left_out.is_some() || service_tier.is_some() {
+        let more = MoreV3 { exposure, left_out, service_tier, used };
+        postcard::to_extend(&(record, more), frame::begin(WITH_ALL))
     } else if exposure.is_some() {
         postcard::to_extend(&(record, MoreV2 { exposure, used: Vec::new() }), frame::begin(WITH_MORE))
     } else {
@@ -233,6 +236,7 @@ pub(super) fn decode(version: u8, payload: &[u8], known: &mut KnownTexts) -> Opt
             if let Some(exposure) = &mut entry.exposure {
                 exposure.left_out = more.left_out.map(|reason| known.text(reason));
             }
+            entry.service_tier = more.service_tier.map(|tier| known.text(tier));
             Some(entry)
         }
         _ => None,
@@ -289,6 +293,7 @@ impl ReadRecordV1<'_> {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             exposure: None,
+            service_tier: None,
         })
     }
 }

@@ -17,7 +17,7 @@ use crate::carry::Signature;
 use crate::conversation::{Content, Native, Rest};
 use crate::event::{Event, PartDelta, PartStart};
 use crate::framing::SseEvent;
-use crate::{ReplyError, StreamDecoder};
+use crate::{ReplyError, ServedTier, StreamDecoder};
 
 /// The most that one gathered block may hold. Results of server tools hold files as text; an answer as a whole is at
 /// most some megabytes.
@@ -35,6 +35,8 @@ pub(super) struct Decoder {
     has_started: bool,
     has_finished: bool,
     has_ended: bool,
+    /// Remembered when the usage is said and emptied.
+    tier: Option<ServedTier>,
 }
 
 /// A block that has begun and not ended.
@@ -125,6 +127,10 @@ impl StreamDecoder for Decoder {
             self.end(events);
         }
         self.has_ended
+    }
+
+    fn served_tier(&self) -> Option<ServedTier> {
+        self.tier
     }
 }
 
@@ -328,6 +334,7 @@ impl Decoder {
 
     fn read_usage(&mut self, raw: &RawValue, events: &mut Vec<Event>) -> Result<(), ReplyError> {
         self.usage.read(&to_value(raw, &Path::ROOT.field("usage")).map_err(malformed)?);
+        self.tier = self.usage.served_tier();
         events.push(Event::Usage(self.usage.total()));
         Ok(())
     }

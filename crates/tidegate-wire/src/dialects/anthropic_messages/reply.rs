@@ -49,7 +49,7 @@ pub(super) fn glance(answer: &Document) -> Option<Tapped> {
     if let Some(counts) = answer.get("usage") {
         usage.read(&counts.deserialize().ok()?);
     }
-    Some(Tapped { usage: usage.total(), finish })
+    Some(Tapped { usage: usage.total(), tier: usage.served_tier(), finish })
 }
 
 fn read_reply(mut fields: Fields<'_>) -> Result<Reply, RequestError> {

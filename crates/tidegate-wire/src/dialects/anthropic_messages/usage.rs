@@ -4,8 +4,9 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::blocks::HERE;
 use crate::conversation::Rest;
-use crate::{Usage, reply::Reply};
+use crate::{ServedTier, Usage, reply::Reply};
 
 /// The counts as this wire has them.
 #[derive(Debug, Default, Serialize)]
@@ -112,6 +113,11 @@ impl UsageReader {
                 }
             }
         }
+    }
+
+    /// The tier that served the answer.
+    pub(super) fn served_tier(&self) -> Option<ServedTier> {
+        ServedTier::of_answer(HERE, self.tier.as_deref(), Some(&self.rest))
     }
 
     pub(super) fn total(&self) -> Usage {

@@ -11,7 +11,7 @@ use crate::conversation::{Content, MediaSource, Part, Rest, ToolCall};
 use crate::event::{Event, PartDelta, PartStart};
 use crate::framing::SseEvent;
 use crate::reply::{Finish, FinishReason, TokenLogprob};
-use crate::{ReplyError, StreamDecoder, Usage};
+use crate::{ReplyError, ServedTier, StreamDecoder, Usage};
 
 /// The most alternative answers followed at once; Gemini gives at most eight.
 const MAX_CANDIDATES: usize = 64;
@@ -30,6 +30,7 @@ pub(super) struct Reader {
     candidates: Vec<Candidate>,
     is_blocked: bool,
     usage: Option<Usage>,
+    tier: Option<ServedTier>,
     rest: Rest,
 }
 
@@ -73,6 +74,10 @@ impl StreamDecoder for Reader {
             self.end(events);
         }
         is_complete
+    }
+
+    fn served_tier(&self) -> Option<ServedTier> {
+        self.tier
     }
 }
 
@@ -148,6 +153,7 @@ impl Reader {
             self.usage = Some(usage);
             events.push(Event::Usage(usage));
         }
+        self.tier = usage::served_tier(&metadata).or(self.tier);
         if let Some(tier) = metadata.get(usage::SERVICE_TIER).and_then(Value::as_str) {
             self.rest.insert("service_tier".to_owned(), super::tier_from_wire(tier).into());
         }

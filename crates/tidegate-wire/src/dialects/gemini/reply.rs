@@ -50,11 +50,14 @@ pub(super) fn glance(answer: &Document) -> Option<Tapped> {
     if !is_ordinary || word.is_empty() {
         return None;
     }
-    let usage = match answer.get("usageMetadata") {
-        Some(metadata) => usage::read(&metadata.deserialize().ok()?).unwrap_or_default(),
-        None => Usage::default(),
+    let (usage, tier) = match answer.get("usageMetadata") {
+        Some(metadata) => {
+            let metadata = metadata.deserialize().ok()?;
+            (usage::read(&metadata).unwrap_or_default(), usage::served_tier(&metadata))
+        }
+        None => (Usage::default(), None),
     };
-    Some(Tapped { usage, finish: Some(finish::read(&word, false).reason) })
+    Some(Tapped { usage, tier, finish: Some(finish::read(&word, false).reason) })
 }
 
 pub(super) fn render_reply(reply: &Reply, options: &ReplyOptions) -> Bytes {

@@ -5,9 +5,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::HERE;
 use super::types::to_whole_number;
-use crate::Usage;
 use crate::conversation::Rest;
+use crate::{ServedTier, Usage};
 
 /// Counts that are computed from [`Usage`] on the way back; all others are kept.
 const COMPUTED: [&str; 5] = [
@@ -39,6 +40,11 @@ pub(super) fn read(metadata: &Map<String, Value>) -> Option<Usage> {
         output_audio: audio("candidatesTokensDetails"),
         ..Usage::default()
     })
+}
+
+/// The tier that served the answer. Vertex has another word for it.
+pub(super) fn served_tier(metadata: &Map<String, Value>) -> Option<ServedTier> {
+    ServedTier::of_answer(HERE, metadata.get(SERVICE_TIER).and_then(Value::as_str), Some(metadata))
 }
 
 /// What [`read`] cannot tell apart, for the answer's rest. Details that say no more than [`write`] would are left out.

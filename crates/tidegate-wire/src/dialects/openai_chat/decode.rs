@@ -12,7 +12,7 @@ use super::usage::{leftovers, parse_usage};
 use crate::conversation::Rest;
 use crate::event::Event;
 use crate::framing::SseEvent;
-use crate::{ReplyError, StreamDecoder, Usage};
+use crate::{ReplyError, ServedTier, StreamDecoder, Usage};
 
 /// The most alternative answers in one stream. OpenAI's limit on `n` is 128.
 const MAX_CHOICES: usize = 256;
@@ -28,6 +28,7 @@ pub(super) struct Decoder {
     id: String,
     choices: Vec<ChoiceReader>,
     usage: Option<Usage>,
+    tier: Option<ServedTier>,
     /// Fields of the answer as a whole, said at its end.
     rest: Rest,
 }
@@ -76,6 +77,10 @@ impl StreamDecoder for Decoder {
         }
         is_complete
     }
+
+    fn served_tier(&self) -> Option<ServedTier> {
+        self.tier
+    }
 }
 
 impl Decoder {
@@ -95,6 +100,9 @@ impl Decoder {
             self.read_choice(choice, position, events)?;
         }
         let mut rest = chunk.rest;
+        if let Some(named) = rest.get("service_tier").and_then(Value::as_str) {
+            self.tier = ServedTier::of_answer(HERE, Some(named), None).or(self.tier);
+        }
         if let Some(Value::Object(mut groq)) = chunk.x_groq {
             if let Some(error) = groq.get("error").filter(|error| !error.is_null()) {
                 return Err(ReplyError::Provider(super::error::parse_error_value(error)));

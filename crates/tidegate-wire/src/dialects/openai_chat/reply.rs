@@ -23,7 +23,7 @@ use crate::failure::ProviderError;
 use crate::json::{self, Document, Kind};
 use crate::reply::{Choice, FinishReason, Reply, TokenLogprob};
 use crate::tap::Tapped;
-use crate::{ReplyError, ReplyOptions, RequestError, TargetTraits, Usage};
+use crate::{ReplyError, ReplyOptions, RequestError, ServedTier, TargetTraits, Usage};
 
 /// Fields of an answer's `rest` that are written inside other objects.
 const WRITTEN_ELSEWHERE: &[&str] = &["usage"];
@@ -64,7 +64,9 @@ pub(super) fn glance(answer: &Document) -> Option<Tapped> {
         Some(usage) => parse_usage(&usage.deserialize().ok()?).unwrap_or_default(),
         None => Usage::default(),
     };
-    Some(Tapped { usage, finish: Some(parse_finish(&word, false).reason) })
+    let tier = answer.get("service_tier").and_then(json::Value::as_string);
+    let tier = ServedTier::of_answer(HERE, tier.as_deref(), None);
+    Some(Tapped { usage, tier, finish: Some(parse_finish(&word, false).reason) })
 }
 
 /// What may be wrong inside an answer.
