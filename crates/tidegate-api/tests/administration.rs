@@ -3,15 +3,18 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Method;
 use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value, json};
 use tidegate_api::admin::routes::{ADMIN_ROUTES, AdminRoute};
-use tidegate_policy::Role;
+use tidegate_catalog::NanoDollars;
+use tidegate_policy::{Amounts, Role};
 use tidegate_store::{
-    Access, Actor, AuditQuery, CallId, CredentialSecret, LedgerEntry, MasterKey, NewKey, NewTeam, Scope,
-    TeamId,
+    Access, Actor, AuditQuery, CallId, CredentialSecret, LedgerEntry, Level, MasterKey, NewKey, NewTeam,
+    Scope, TeamId,
 };
 use tidegate_testkit::{Client, Received, TestGateway};
 
@@ -91,11 +94,16 @@ impl Admin {
                 json!({"body": {"model": "openai/gpt-5-mini", "messages": [{"role": "user", "content": "Hi"}]}}),
             ),
             "create_organization" | "create_team" | "create_key" => (String::new(), json!({"name": unique})),
-            "get_organization" => ("org_default".into(), Value::Null),
+            "get_organization" | "get_organization_limits_usage" => ("org_default".into(), Value::Null),
             "update_organization" => ("org_default".into(), limits),
-            "get_team" => (self.team.to_string(), Value::Null),
+            "get_team" | "get_team_limits_usage" => (self.team.to_string(), Value::Null),
             "update_team" => (self.team.to_string(), json!({"margin_percent": 20.5})),
-            "get_key" | "update_key" | "rotate_key" | "disable_key" | "enable_key" => {
+            "get_key"
+            | "get_key_limits_usage"
+            | "update_key"
+            | "rotate_key"
+            | "disable_key"
+            | "enable_key" => {
                 let new = NewKey { name: unique, team_id: Some(self.team.clone()), ..NewKey::default() };
                 let (key, _) = access.create_key(new, &actor).await.unwrap();
                 let body = match route.name {
@@ -105,11 +113,11 @@ impl Admin {
                 };
                 (key.id.to_string(), body)
             }
-            "get_end_user_limits" | "remove_end_user_limits" => {
+            "get_end_user_limits" | "get_end_user_limits_usage" | "remove_end_user_limits" => {
                 set(&user).await;
                 (String::new(), Value::Null)
             }
-            "get_tag_limits" | "remove_tag_limits" => {
+            "get_tag_limits" | "get_tag_limits_usage" | "remove_tag_limits" => {
                 set(&tag).await;
                 (String::new(), Value::Null)
             }
@@ -448,6 +456,68 @@ async fn lists_are_walked_by_their_cursor() {
     }
     let one = admin.get(&owner, "/admin/v1/end-users/org_default/ann%2F3").await.json();
     assert_eq!((&one["name"], &one["limits"]["in_flight"]), (&json!("ann/3"), &json!(4)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_are_shown_with_how_far_they_are_used() {
+    let admin = Admin::start().await;
+    let owner = admin.role(Role::Owner).await;
+    let limits = json!({"requests": [{"max": 60, "per": "minute"}], "in_flight": 7,
+        "budgets": [{"usd": "2.5", "per": "day"}, {"usd": 100, "per": "lifetime", "kind": "soft"}]});
+    let body = json!({"name": "limited", "limits": limits});
+    let made = admin.call(&owner, Method::POST, "/admin/v1/keys", &body).await.json();
+    let id = made["id"].as_str().unwrap();
+    let level = Level {
+        scope: Scope::Key(id.into()),
+        limits: Arc::new(serde_json::from_value(limits.clone()).unwrap()),
+    };
+    let limiter = admin.gateway.gateway().limiter();
+    let amounts = |dollars| Amounts { tokens: 10, cost: NanoDollars(dollars) };
+    let spend = async |dollars| {
+        limiter.reserve(CallId::now(), std::slice::from_ref(&level), amounts(dollars)).await.unwrap()
+    };
+    spend(300_000_000).await.settle(amounts(123_456_789));
+    let _in_flight = spend(700_000_001).await;
+    let used = admin.get(&owner, &format!("/admin/v1/keys/{id}/limits")).await.json();
+    assert_eq!(used["scope"], format!("key:{id}"));
+    assert_eq!(used["in_flight"], json!({"used": 1, "max": 7}));
+    let requests = &used["requests"][0];
+    assert_eq!(
+        (&requests["max"], &requests["used"], &requests["remaining"]),
+        (&json!(60), &json!(2), &json!(58))
+    );
+    assert!(requests["full_again_in_ms"].as_u64().unwrap() <= 61_000);
+    let day = &used["budgets"][0];
+    assert_eq!(
+        (&day["usd"], &day["used_usd"], &day["held_usd"], &day["remaining_usd"]),
+        (&json!("2.5"), &json!("0.123456789"), &json!("0.700000001"), &json!("1.67654321"))
+    );
+    let resets: Timestamp = day["resets_at"].as_str().unwrap().parse().unwrap();
+    assert!(resets > Timestamp::now() && resets.as_second() % 86_400 == 0);
+    let ever = &used["budgets"][1];
+    assert_eq!((&ever["kind"], &ever["resets_at"]), (&json!("soft"), &Value::Null));
+
+    // An end user without limits of its own has those that its organization sets for each.
+    let body = json!({"end_user_limits": {"budgets": [{"usd": 1, "per": "month"}]}});
+    admin.call(&owner, Method::PATCH, "/admin/v1/organizations/org_default", &body).await;
+    let used = admin.get(&owner, "/admin/v1/end-users/org_default/a%2Fb/limits").await.json();
+    assert_eq!((&used["scope"], &used["budgets"][0]["usd"]), (&json!("user:org_default/a/b"), &json!("1")));
+
+    let member = admin.role(Role::Member).await;
+    let own = admin.call(&member, Method::POST, "/admin/v1/keys", &json!({"name": "mine"})).await.json();
+    let path = format!("/admin/v1/keys/{}/limits", own["id"].as_str().unwrap());
+    assert_eq!(admin.get(&member, &path).await.status, 200);
+    for path in [&*format!("/admin/v1/keys/{id}/limits"), "/admin/v1/keys/key_x/limits"] {
+        assert_eq!(admin.get(&member, path).await.status, 404, "{path}");
+    }
+    for path in [
+        "/admin/v1/organizations/org_x/limits",
+        "/admin/v1/teams/team_x/limits",
+        "/admin/v1/end-users/org_x/ann/limits",
+        "/admin/v1/tags/a/b/limits",
+    ] {
+        assert_eq!(admin.get(&owner, path).await.status, 404, "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

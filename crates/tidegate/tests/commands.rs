@@ -23,22 +23,28 @@ fn help_of_every_command_fits_a_screen() {
     let workplace = Workplace::new();
     let general = workplace.run(&["--help"]);
     assert_eq!(general.code, Some(0));
-    let commands: Vec<&str> = general
-        .output
-        .lines()
-        .skip_while(|line| !line.starts_with("Commands:"))
-        .skip(1)
-        .map_while(|line| line.strip_prefix("  ")?.split(' ').next())
-        .collect();
+    let commands = commands_in(&general.output);
     assert!(commands.contains(&"serve") && commands.contains(&"usage"), "{commands:?}");
     for command in commands {
-        let help = workplace.run(&["help", command]);
-        assert_eq!(help.code, Some(0), "{command}");
-        assert_eq!(help.errors, "", "{command}");
-        assert!(help.output.lines().count() <= 24, "{command}:\n{}", help.output);
-        let longest = help.output.lines().map(|line| line.chars().count()).max();
-        assert!(longest <= Some(100), "{command}:\n{}", help.output);
+        let help = fits(&workplace, &["help", command]);
+        for act in commands_in(&help).into_iter().filter(|act| *act != "help") {
+            fits(&workplace, &["help", command, act]);
+        }
     }
+}
+
+fn commands_in(help: &str) -> Vec<&str> {
+    let lines = help.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
+    lines.map_while(|line| line.strip_prefix("  ")?.split(' ').next()).collect()
+}
+
+fn fits(workplace: &Workplace, question: &[&str]) -> String {
+    let help = workplace.run(question);
+    assert_eq!((help.code, &*help.errors), (Some(0), ""), "{question:?}");
+    assert!(help.output.lines().count() <= 24, "{question:?}:\n{}", help.output);
+    let longest = help.output.lines().map(|line| line.chars().count()).max();
+    assert!(longest <= Some(100), "{question:?}:\n{}", help.output);
+    help.output
 }
 
 #[test]

@@ -97,6 +97,72 @@ fn a_secret_is_alone_on_standard_output_and_shown_once() {
 }
 
 #[test]
+fn organizations_and_the_limits_of_end_users_and_tags_are_administered_by_name() {
+    let workplace = workplace();
+    let json = |command: &[&str]| -> Value {
+        let ended = workplace.run(command);
+        assert_eq!(ended.code, Some(0), "{command:?} {}", ended.errors);
+        serde_json::from_str(&ended.output).unwrap()
+    };
+    let done = |command: &[&str]| {
+        let ended = workplace.run(command);
+        assert_eq!(ended.code, Some(0), "{command:?} {}", ended.errors);
+        ended.output
+    };
+    let end_users = r#"{"budgets": [{"usd": 5, "per": "day"}]}"#;
+    let made = done(&["orgs", "create", "--name", "Acme", "--budget", "900/month", "--end-users", end_users]);
+    let id = made.trim_end();
+    assert!(id.starts_with("org_"), "{made}");
+    let team = done(&["teams", "create", "--name", "core", "--org", "Acme", "--margin", "12.5"]);
+    assert!(done(&["teams", "list"]).contains("Acme"));
+    assert!(done(&["orgs", "list"]).contains("Acme"));
+    let shown = json(&["orgs", "show", "Acme"]);
+    assert_eq!(
+        (shown["id"].as_str(), shown["limits_usage"]["budgets"][0]["usd"].as_str()),
+        (Some(id), Some("900"))
+    );
+    assert_eq!(shown["limits_usage"]["budgets"][0]["used_usd"], "0");
+    let changed = json(&["orgs", "update", "Acme", "--name", "ACME", "--end-users", "{}", "--json"]);
+    assert_eq!((&changed["name"], changed["end_user_limits"].to_string()), (&"ACME".into(), "{}".to_owned()));
+    assert_eq!(changed["limits"]["budgets"][0]["usd"], "900", "what is not named stays");
+    let shown = json(&["teams", "show", "core"]);
+    assert_eq!((&shown["margin_percent"], &shown["organization_id"]), (&12.5.into(), &id.into()));
+    assert_eq!(shown["id"], team.trim_end());
+
+    done(&["limits", "set", "user:ACME/ann/b", "--budget", "3/week", "--in-flight", "2"]);
+    let set =
+        json(&["limits", "set", "user:ACME/ann/b", "--requests", "9/hour", "--disabled", "true", "--json"]);
+    assert_eq!(set["scope"], format!("user:{id}/ann/b"));
+    assert_eq!(set["limits"]["in_flight"], 2, "what is not named stays");
+    assert_eq!(set["disabled"], true);
+    done(&["limits", "set", "tag:app=shop", "--tokens", "1000/minute"]);
+    let listed = json(&["limits", "list", "--json"]);
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    let used = json(&["limits", "show", "user:ACME/ann/b", "--json"]);
+    assert_eq!(
+        (&used["requests"][0]["remaining"], &used["budgets"][0]["remaining_usd"]),
+        (&9.into(), &"3".into())
+    );
+    let table = done(&["limits", "show", "tag:app=shop"]);
+    assert!(table.contains("1000 tokens per minute"), "{table}");
+    done(&["limits", "remove", "tag:app=shop"]);
+    assert_eq!(json(&["limits", "list", "--json"]).as_array().unwrap().len(), 1);
+    for (command, hint) in [
+        (&["orgs", "show", "Nobody"][..], "orgs list"),
+        (&["limits", "show", "tag:app=shop"], "no limits of tag:app=shop"),
+        (&["limits", "set", "team:core"], "teams update"),
+        (&["limits", "show", "core"], "tag:NAME=VALUE"),
+        (&["limits", "set", "user:Nobody/ann"], "no organization `Nobody`"),
+        (&["teams", "update", "core", "--margin", "9999"], "5000"),
+    ] {
+        let ended = workplace.run(command);
+        assert!(ended.code != Some(0) && ended.errors.contains(hint), "{command:?} {}", ended.errors);
+    }
+    let audit = done(&["audit", "list"]);
+    assert!(audit.contains("organization.update") && audit.contains("limits."), "{audit}");
+}
+
+#[test]
 fn what_is_changed_beside_a_running_gateway_is_in_force_within_moments() {
     let workplace = workplace();
     let mut running = workplace.start(&["serve", "--listen", "127.0.0.1:0"]);

@@ -95,7 +95,7 @@ pub(super) async fn enable(context: Context) -> Result<Reply, GatewayError> {
 }
 
 /// The key that the path names, if the caller may see or change it. To a member, other teams' keys do not exist.
-async fn find(context: &Context, writes: bool) -> Result<KeyRecord, GatewayError> {
+pub(super) async fn find(context: &Context, writes: bool) -> Result<KeyRecord, GatewayError> {
     let id = context.parameters.get("id");
     let missing = || not_found("key", id);
     let found = context.access().key(&KeyId::from(id)).await.map_err(|error| of_store(&error))?;

@@ -51,7 +51,7 @@ pub(super) async fn remove(context: Context) -> Result<Reply, GatewayError> {
 }
 
 /// The end user or the tag that the path names.
-fn scope(context: &Context) -> Result<Scope, GatewayError> {
+pub(super) fn scope(context: &Context) -> Result<Scope, GatewayError> {
     let parameters = &context.parameters;
     let scope = match parameters.get("organization_id") {
         "" => Scope::tag(parameters.get("name"), parameters.get("value")),

@@ -13,6 +13,7 @@ mod explain;
 mod handle;
 mod keys;
 mod limits;
+mod limits_usage;
 mod openapi;
 mod organizations;
 mod refusal;
@@ -25,6 +26,9 @@ mod views;
 
 pub use context::Administration;
 pub(crate) use handle::{AT_ONCE, document, handle};
+pub use limits_usage::LimitsUsageView;
 pub use openapi::openapi;
 pub use requests::CreateKey;
-pub use views::{AuditLineView, KeyView, KeyWithSecret, List, OrganizationView, TeamView, VerificationView};
+pub use views::{
+    AuditLineView, KeyView, KeyWithSecret, List, OrganizationView, SubjectView, TeamView, VerificationView,
+};

@@ -10,6 +10,7 @@ use tidegate_gateway::plan::Explanation;
 use tidegate_policy::Area;
 
 use super::context::{Context, Reply};
+use super::limits_usage::LimitsUsageView;
 use super::requests::{
     CreateCredential, CreateKey, CreateOrganization, CreateTeam, RotateCredential, RotateKey, SetLimits,
     UpdateKey, UpdateOrganization, UpdateTeam,
@@ -19,7 +20,8 @@ use super::views::{
     VerificationView,
 };
 use super::{
-    audit, calls, credentials, experiments, explain, keys, limits, organizations, targets, teams, usage,
+    audit, calls, credentials, experiments, explain, keys, limits, limits_usage, organizations, targets,
+    teams, usage,
 };
 use crate::request_to_explain::RequestToExplain;
 
@@ -140,6 +142,10 @@ table! {
     PATCH "/admin/v1/organizations/{id}" "update_organization" "Changes an organization" Teams organizations::update,
         takes(of::<UpdateOrganization>), answers(200, Some(of::<OrganizationView>));
 
+    GET "/admin/v1/organizations/{id}/limits" "get_organization_limits_usage"
+        "Shows how far the limits of an organization are used" Teams limits_usage::of_organization,
+        answers(200, Some(of::<LimitsUsageView>));
+
     GET "/admin/v1/teams" "list_teams" "Lists teams" Teams teams::list,
         query(&[ORGANIZATION, AFTER, LIMIT]), answers(200, Some(of::<List<TeamView>>));
     POST "/admin/v1/teams" "create_team" "Makes a team" Teams teams::create,
@@ -148,6 +154,10 @@ table! {
         answers(200, Some(of::<TeamView>));
     PATCH "/admin/v1/teams/{id}" "update_team" "Changes a team" Teams teams::update,
         takes(of::<UpdateTeam>), answers(200, Some(of::<TeamView>));
+
+    GET "/admin/v1/teams/{id}/limits" "get_team_limits_usage" "Shows how far the limits of a team are used" Teams
+        limits_usage::of_team,
+        answers(200, Some(of::<LimitsUsageView>));
 
     GET "/admin/v1/keys" "list_keys" "Lists keys, the newest first" Keys keys::list,
         query(&[
@@ -173,6 +183,10 @@ table! {
     POST "/admin/v1/keys/{id}/enable" "enable_key" "Takes a disabled key again" Keys keys::enable,
         answers(200, Some(of::<KeyView>));
 
+    GET "/admin/v1/keys/{id}/limits" "get_key_limits_usage" "Shows how far the limits of a key are used" Keys
+        limits_usage::of_key,
+        answers(200, Some(of::<LimitsUsageView>));
+
     GET "/admin/v1/end-users" "list_end_user_limits" "Lists end users that have limits of their own" Teams
         limits::list_end_users,
         query(&[ORGANIZATION, AFTER, LIMIT]), answers(200, Some(of::<List<SubjectView>>));
@@ -185,6 +199,9 @@ table! {
     DELETE "/admin/v1/end-users/{organization_id}/{name}" "remove_end_user_limits"
         "Removes the limits of an end user" Teams limits::remove,
         answers(204, None);
+    GET "/admin/v1/end-users/{organization_id}/{name}/limits" "get_end_user_limits_usage"
+        "Shows how far the limits of an end user are used, its own or those for each" Teams limits_usage::of_end_user,
+        answers(200, Some(of::<LimitsUsageView>));
     GET "/admin/v1/tags" "list_tag_limits" "Lists tags that have limits" Teams limits::list_tags,
         query(&[("name", "Only tags of this name"), AFTER, LIMIT]), answers(200, Some(of::<List<SubjectView>>));
     GET "/admin/v1/tags/{name}/{value}" "get_tag_limits" "Shows the limits of a tag" Teams limits::get,
@@ -193,6 +210,9 @@ table! {
         takes(of::<SetLimits>), answers(200, Some(of::<SubjectView>));
     DELETE "/admin/v1/tags/{name}/{value}" "remove_tag_limits" "Removes the limits of a tag" Teams limits::remove,
         answers(204, None);
+    GET "/admin/v1/tags/{name}/{value}/limits" "get_tag_limits_usage" "Shows how far the limits of a tag are used"
+        Teams limits_usage::of_tag,
+        answers(200, Some(of::<LimitsUsageView>));
 
     GET "/admin/v1/usage" "report_usage" "Sums up calls, tokens and cost" Usage usage::report,
         query(&usage::QUERY), answers(200, Some(of::<usage::UsageReport>));

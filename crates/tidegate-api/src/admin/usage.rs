@@ -32,6 +32,9 @@ const GROUPS: [(&str, GroupBy); 11] = [
     ("day", GroupBy::Day),
 ];
 
+/// Those of them that are ids, whose names are shown as well.
+const LABELLED: [&str; 3] = ["organization", "team", "key"];
+
 /// The words for `order`.
 const ORDERS: [(&str, UsageOrder); 4] = [
     ("cost", UsageOrder::Cost),
@@ -76,6 +79,8 @@ pub(super) struct UsageReport {
 struct UsageRowView {
     /// What the row stands for, by the words of `group_by`; null gathers the calls that have no such thing.
     group: BTreeMap<String, Option<String>>,
+    /// What its organization, team and key are called; null where there is none of that id any more.
+    labels: BTreeMap<String, Option<String>>,
     calls: u64,
     answered: u64,
     failed: u64,
@@ -175,7 +180,9 @@ fn filter(query: &Query) -> Result<UsageFilter, GatewayError> {
 
 fn view(words: &[&str], row: UsageRow) -> UsageRowView {
     let dollars = |nano: u64| NanoDollars(i64::try_from(nano).unwrap_or(i64::MAX)).to_string();
+    let labels = words.iter().zip(&row.labels).filter(|(word, _)| LABELLED.contains(word));
     UsageRowView {
+        labels: labels.map(|(word, label)| ((*word).to_owned(), label.clone())).collect(),
         group: words.iter().map(|word| (*word).to_owned()).zip(row.names).collect(),
         calls: row.calls,
         answered: row.answered,
@@ -201,14 +208,19 @@ fn view(words: &[&str], row: UsageRow) -> UsageRowView {
     }
 }
 
-/// The groups first, then all figures; a report without rows has the groups alone as its heading.
+/// The groups first, then what those are called that are ids, then all figures; a report without rows has the groups alone as its heading.
 fn as_csv(words: &[&str], rows: &[UsageRowView]) -> String {
+    let labelled: Vec<&str> = words.iter().copied().filter(|word| LABELLED.contains(word)).collect();
     let mut heading = words.join(",");
+    for word in &labelled {
+        heading.extend([",", word, "_label"]);
+    }
     let mut lines = String::new();
     for row in rows {
         let figures = match serde_json::to_value(row) {
             Ok(Value::Object(mut figures)) => {
                 figures.shift_remove("group");
+                figures.shift_remove("labels");
                 figures
             }
             _ => Map::new(),
@@ -216,15 +228,17 @@ fn as_csv(words: &[&str], rows: &[UsageRowView]) -> String {
         if lines.is_empty() {
             figures.keys().for_each(|name| heading.extend([",", name]));
         }
-        let named = words
-            .iter()
-            .map(|word| field(row.group.get(*word).and_then(Option::as_deref).unwrap_or_default()));
+        let text = |of: &BTreeMap<String, Option<String>>, word: &str| {
+            field(of.get(word).and_then(Option::as_deref).unwrap_or_default())
+        };
+        let named = words.iter().map(|word| text(&row.group, word));
+        let labels = labelled.iter().map(|word| text(&row.labels, word));
         let counted = figures.values().map(|value| match value {
             Value::Null => String::new(),
             Value::String(text) => text.clone(),
             other => other.to_string(),
         });
-        lines.push_str(&named.chain(counted).collect::<Vec<_>>().join(","));
+        lines.push_str(&named.chain(labels).chain(counted).collect::<Vec<_>>().join(","));
         lines.push('\n');
     }
     format!("{heading}\n{lines}")

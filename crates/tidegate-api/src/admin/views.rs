@@ -110,7 +110,7 @@ pub struct KeyWithSecret {
 /// The limits of an end user or a tag.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[schemars(rename = "SubjectLimits")]
-pub(super) struct SubjectView {
+pub struct SubjectView {
     /// `user:<organization's id>/<name>` or `tag:<name>=<value>`.
     scope: String,
     /// The organisation, of an end user.

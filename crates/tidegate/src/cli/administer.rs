@@ -10,7 +10,9 @@ use jiff::{Span, Timestamp};
 use serde_json::{Map, Value, json};
 use tidegate_config::{Environment, Sources, load};
 use tidegate_policy::{Limits, Permissions};
-use tidegate_store::{Access, Actor, Store, StoreError, StoreOptions, Team, TeamId};
+use tidegate_store::{
+    Access, Actor, Organization, OrganizationId, Store, StoreError, StoreOptions, Team, TeamId,
+};
 
 use crate::failure::Failure;
 use crate::stores;
@@ -29,9 +31,9 @@ pub(super) struct Place {
     data: Option<PathBuf>,
 }
 
-/// Limits and permissions, in short.
+/// Limits, in short.
 #[derive(Debug, Clone, Default, Args)]
-pub(super) struct Shape {
+pub(super) struct Bounds {
     /// 60/minute: requests a second, minute, hour or day; or none
     #[arg(long, value_name = "N/PERIOD", value_delimiter = ',')]
     requests: Vec<String>,
@@ -41,9 +43,16 @@ pub(super) struct Shape {
     /// Calls at the same time; or none
     #[arg(long, value_name = "N")]
     in_flight: Option<String>,
-    /// 100/month: US dollars an hour to a lifetime, 80/month/soft to be told; or none
+    /// 100/month: US dollars, hour to lifetime; 80/month/soft tells; or none
     #[arg(long, value_name = "USD/PERIOD", value_delimiter = ',')]
     budget: Vec<String>,
+}
+
+/// Limits and permissions, in short.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Shape {
+    #[command(flatten)]
+    bounds: Bounds,
     /// Models that may be asked for: fast, openai/*; or none for all
     #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
     model: Vec<String>,
@@ -61,6 +70,14 @@ impl Place {
     pub(super) fn administer<T>(
         &self,
         act: impl AsyncFnOnce(&Access, &Actor) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.administer_store(async |_, access, actor| act(access, actor).await)
+    }
+
+    /// The same with the store's ledger.
+    pub(super) fn administer_store<T>(
+        &self,
+        act: impl AsyncFnOnce(&Store, &Access, &Actor) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let environment = Environment::of_process();
         let place = if let Some(directory) = &self.data {
@@ -82,7 +99,7 @@ impl Place {
                 opened => opened,
             }?;
             let access = stores::access(&store, &environment)?;
-            let done = act(&access, &actor(&environment)).await;
+            let done = act(&store, &access, &actor(&environment)).await;
             store.close().await;
             done
         })
@@ -98,13 +115,9 @@ fn actor(environment: &Environment) -> Actor {
     Actor::command_line(&environment.user().unwrap_or_else(number))
 }
 
-impl Shape {
+impl Bounds {
     /// Puts what is said in the place of what was there.
-    pub(super) fn apply(
-        &self,
-        limits: &Limits,
-        permissions: &Permissions,
-    ) -> Result<(Limits, Permissions), Failure> {
+    pub(super) fn apply(&self, limits: &Limits) -> Result<Limits, Failure> {
         let mut limit_map = object(limits);
         set(&mut limit_map, "requests", &self.requests, |text| rate("requests", text))?;
         set(&mut limit_map, "tokens", &self.tokens, |text| rate("tokens", text))?;
@@ -118,6 +131,18 @@ impl Shape {
                 limit_map.insert("in_flight".to_owned(), number.into());
             }
         }
+        read("limits", limit_map)
+    }
+}
+
+impl Shape {
+    /// Puts what is said in the place of what was there.
+    pub(super) fn apply(
+        &self,
+        limits: &Limits,
+        permissions: &Permissions,
+    ) -> Result<(Limits, Permissions), Failure> {
+        let limits = self.bounds.apply(limits)?;
         let mut permission_map = match &self.permissions {
             None => object(permissions),
             Some(text) => serde_json::from_str(text)
@@ -125,7 +150,7 @@ impl Shape {
         };
         set(&mut permission_map, "models", &self.model, |text| Ok(Value::from(text)))?;
         set(&mut permission_map, "addresses", &self.address, |text| Ok(Value::from(text)))?;
-        Ok((read("limits", limit_map)?, read("permissions", permission_map)?))
+        Ok((limits, read("permissions", permission_map)?))
     }
 }
 
@@ -178,21 +203,53 @@ fn wrong(flag: &str, text: &str, right: &str) -> Failure {
     Failure::wrong(format!("--{flag} {text} cannot be read"), format!("It takes {right}."))
 }
 
+/// All organisations.
+pub(super) async fn organizations(access: &Access) -> Result<Vec<Organization>, StoreError> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let page = access.organizations(after.as_ref(), 1_000).await?;
+        all.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            return Ok(all);
+        }
+    }
+}
+
+/// All teams.
+pub(super) async fn teams(access: &Access) -> Result<Vec<Team>, StoreError> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let page = access.teams(None, after.as_ref(), 1_000).await?;
+        all.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            return Ok(all);
+        }
+    }
+}
+
+/// The organisation of this id or name.
+pub(super) async fn organization(access: &Access, id_or_name: &str) -> Result<Organization, Failure> {
+    if let Some(organization) = access.organization(&OrganizationId::from(id_or_name)).await? {
+        return Ok(organization);
+    }
+    let named = organizations(access).await?.into_iter().find(|it| it.name == id_or_name);
+    named.ok_or_else(|| {
+        Failure::wrong(
+            format!("there is no organization `{id_or_name}`"),
+            "`tidegate orgs list` shows all of them, `tidegate orgs create` makes one.",
+        )
+    })
+}
+
 /// The team of this id or name.
 pub(super) async fn team(access: &Access, id_or_name: &str) -> Result<Team, Failure> {
     if let Some(team) = access.team(&TeamId::from(id_or_name)).await? {
         return Ok(team);
     }
-    let mut found = Vec::new();
-    let mut after = None;
-    loop {
-        let page = access.teams(None, after.as_ref(), 1_000).await?;
-        found.extend(page.items.into_iter().filter(|team| team.name == id_or_name));
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
-    }
+    let mut found = teams(access).await?;
+    found.retain(|team| team.name == id_or_name);
     match (found.pop(), found.len()) {
         (Some(team), 0) => Ok(team),
         (Some(_), _) => Err(Failure::wrong(
@@ -233,11 +290,15 @@ mod tests {
 
     fn shape(flag: &str, text: &str) -> Shape {
         let texts = text.split(',').map(str::to_owned).collect();
+        let bounds = Bounds::default();
         match flag {
-            "requests" => Shape { requests: texts, ..Shape::default() },
-            "budget" => Shape { budget: texts, ..Shape::default() },
+            "requests" => Shape { bounds: Bounds { requests: texts, ..bounds }, ..Shape::default() },
+            "budget" => Shape { bounds: Bounds { budget: texts, ..bounds }, ..Shape::default() },
             "model" => Shape { model: texts, ..Shape::default() },
-            "in-flight" => Shape { in_flight: Some(text.to_owned()), ..Shape::default() },
+            "in-flight" => {
+                let bounds = Bounds { in_flight: Some(text.to_owned()), ..bounds };
+                Shape { bounds, ..Shape::default() }
+            }
             _ => Shape { permissions: Some(text.to_owned()), ..Shape::default() },
         }
     }

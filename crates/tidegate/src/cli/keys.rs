@@ -1,6 +1,7 @@
 //! `tidegate keys`: makes, lists, changes, rotates and disables keys. Works on the store itself, beside a running gateway.
 //! A new secret goes to standard output and nothing else does, so that `KEY=$(tidegate keys create --name x)` works.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -8,9 +9,12 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tidegate_api::admin::{KeyView, KeyWithSecret};
 use tidegate_policy::{Limits, Permissions, Role};
-use tidegate_store::{Grace, KeyId, KeyRecord, KeySecret, KeyUpdate, KeysQuery, NewKey, RoleFilter};
+use tidegate_store::{
+    Grace, KeyId, KeyRecord, KeySecret, KeyUpdate, KeysQuery, NewKey, RoleFilter, Scope, TeamId,
+};
 
-use super::administer::{Place, Shape, moment_to_come, team};
+use super::administer::{Place, Shape, moment_to_come, organization, team, teams};
+use super::limits::with_usage;
 use crate::failure::Failure;
 use crate::output::{Side, Table, print, print_json, tell};
 
@@ -31,7 +35,7 @@ enum Act {
     Create(Create),
     /// List keys, the newest first
     List(List),
-    /// Show everything about a key, as JSON
+    /// Show everything about a key and how far its limits are used, as JSON
     Show(One),
     /// Change a key; what is not named stays
     Update(Update),
@@ -51,6 +55,9 @@ struct Create {
     /// The team that it belongs to, by name or id
     #[arg(long)]
     team: Option<String>,
+    /// Its organization, by name or id [default: the team's, or the default one]
+    #[arg(long)]
+    org: Option<String>,
     /// owner, admin, auditor or member: a key for /admin/v1 instead of models
     #[arg(long, value_parser = role)]
     role: Option<Role>,
@@ -142,8 +149,12 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         Act::Create(create) => make(&create),
         Act::List(options) => list(&options),
         Act::Show(one) => {
-            let key = one.place.administer(async |access, _| find(access, &one.id).await)?;
-            print_json(&view(key))
+            let shown = one.place.administer_store(async |store, access, _| {
+                let key = find(access, &one.id).await?;
+                let (scope, limits) = (Scope::Key(key.id.clone()), key.limits.clone());
+                with_usage(view(key), store, scope, limits).await
+            })?;
+            print_json(&shown)
         }
         Act::Update(update) => change(&update),
         Act::Rotate(rotate) => {
@@ -176,9 +187,13 @@ fn make(create: &Create) -> Result<(), Failure> {
             Some(name) => Some(team(access, name).await?.id),
             None => None,
         };
+        let organization_id = match &create.org {
+            Some(name) => Some(organization(access, name).await?.id),
+            None => None,
+        };
         let new = NewKey {
             name: create.name.clone(),
-            organization_id: None,
+            organization_id,
             team_id,
             role: create.role,
             limits,
@@ -215,7 +230,7 @@ fn change(update: &Update) -> Result<(), Failure> {
 }
 
 fn list(options: &List) -> Result<(), Failure> {
-    let keys = options.place.administer(async |access, _| {
+    let (keys, names) = options.place.administer(async |access, _| {
         let mut query = KeysQuery {
             team_id: match &options.team {
                 Some(name) => Some(team(access, name).await?.id),
@@ -232,17 +247,18 @@ fn list(options: &List) -> Result<(), Failure> {
             keys.extend(page.items);
             query.after = page.next;
             if query.after.is_none() {
-                return Ok(keys);
+                let names = teams(access).await?.into_iter().map(|team| (team.id, team.name));
+                return Ok((keys, names.collect()));
             }
         }
     })?;
     if options.json {
         return print_json(&Value::Array(keys.into_iter().map(view).collect()));
     }
-    print(&table(&keys))
+    print(&table(&keys, &names))
 }
 
-fn table(keys: &[KeyRecord]) -> String {
+fn table(keys: &[KeyRecord], names: &HashMap<TeamId, String>) -> String {
     if keys.is_empty() {
         return "no keys\n".to_owned();
     }
@@ -263,7 +279,9 @@ fn table(keys: &[KeyRecord]) -> String {
             key.name.clone(),
             key.hint.clone(),
             key.role.map(Role::as_str).unwrap_or_default().to_owned(),
-            key.team_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            key.team_id
+                .as_ref()
+                .map_or_else(String::new, |id| names.get(id).cloned().unwrap_or(id.to_string())),
             state.to_owned(),
             key.expires_at.map(minute).unwrap_or_default(),
             minute(key.created_at),

@@ -10,7 +10,9 @@ mod experiments;
 mod explain;
 mod keys;
 mod ledger;
+mod limits;
 mod models;
+mod orgs;
 mod schema;
 mod serve;
 mod sim;
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     Experiments(experiments::Options),
     Keys(keys::Options),
     Teams(teams::Options),
+    Orgs(orgs::Options),
+    Limits(limits::Options),
     Credentials(credentials::Options),
     Audit(audit::Options),
 }
@@ -64,6 +68,8 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Experiments(options) => experiments::run(&options),
         Command::Keys(options) => keys::run(options),
         Command::Teams(options) => teams::run(options),
+        Command::Orgs(options) => orgs::run(options),
+        Command::Limits(options) => limits::run(options),
         Command::Credentials(options) => credentials::run(options),
         Command::Audit(options) => audit::run(options),
     }

@@ -1,16 +1,19 @@
-//! `tidegate teams`: makes and lists teams. The rest is done under `/admin/v1`.
+//! `tidegate teams`: makes, lists, shows and changes teams.
+
+use std::collections::HashMap;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use tidegate_api::admin::TeamView;
 use tidegate_policy::{Limits, Permissions};
-use tidegate_store::{NewTeam, Team, TeamUpdate};
+use tidegate_store::{NewTeam, Scope, Team, TeamUpdate};
 
-use super::administer::{Place, Shape, team};
+use super::administer::{Place, Shape, organization, organizations, team, teams};
+use super::limits::with_usage;
 use crate::failure::Failure;
 use crate::output::{Side, Table, print, print_json, tell};
 
-/// Make, list and change teams
+/// Make, list, show and change teams
 #[derive(Debug, Args)]
 #[command(after_help = "Works beside a running gateway; what it changes is in force within a second.")]
 pub(crate) struct Options {
@@ -24,6 +27,8 @@ enum Act {
     Create(Create),
     /// List teams
     List(List),
+    /// Show everything about a team and how far its limits are used, as JSON
+    Show(One),
     /// Change a team; what is not named stays
     Update(Update),
 }
@@ -33,8 +38,14 @@ struct Create {
     /// What it is called
     #[arg(long)]
     name: String,
+    /// Its organization, by name or id [default: the default one]
+    #[arg(long)]
+    org: Option<String>,
     #[command(flatten)]
     shape: Shape,
+    /// Added to the cost of its calls where they are charged, in per cent
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true, value_parser = margin)]
+    margin: Option<i32>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -52,6 +63,14 @@ struct List {
 }
 
 #[derive(Debug, Args)]
+struct One {
+    /// The team, by name or id
+    team: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
 struct Update {
     /// The team, by name or id
     team: String,
@@ -60,7 +79,10 @@ struct Update {
     name: Option<String>,
     #[command(flatten)]
     shape: Shape,
-    /// Refuse all its keys (true), or take them again (false)
+    /// Added to the cost of its calls where they are charged, in per cent
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true, value_parser = margin)]
+    margin: Option<i32>,
+    /// Refuse all its keys, or take them again
     #[arg(long, value_name = "BOOL")]
     disabled: Option<bool>,
     /// As JSON
@@ -74,9 +96,20 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
     match options.act {
         Act::Create(create) => {
             let (limits, permissions) = create.shape.apply(&Limits::default(), &Permissions::default())?;
-            let new = NewTeam { name: create.name, limits, permissions, ..NewTeam::default() };
-            let made =
-                create.place.administer(async |access, actor| Ok(access.create_team(new, actor).await?))?;
+            let made = create.place.administer(async |access, actor| {
+                let organization_id = match &create.org {
+                    Some(name) => Some(organization(access, name).await?.id),
+                    None => None,
+                };
+                let new = NewTeam {
+                    name: create.name.clone(),
+                    organization_id,
+                    limits,
+                    permissions,
+                    margin_millionths: create.margin.unwrap_or_default(),
+                };
+                Ok(access.create_team(new, actor).await?)
+            })?;
             if create.json {
                 return print_json(&view(made));
             }
@@ -84,6 +117,14 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
             print(&format!("{}\n", made.id))
         }
         Act::List(list) => show_all(&list),
+        Act::Show(one) => {
+            let shown = one.place.administer_store(async |store, access, _| {
+                let team = team(access, &one.team).await?;
+                let (scope, limits) = (Scope::Team(team.id.clone()), team.limits.clone());
+                with_usage(view(team), store, scope, limits).await
+            })?;
+            print_json(&shown)
+        }
         Act::Update(update) => {
             let done = update.place.administer(async |access, actor| {
                 let team = team(access, &update.team).await?;
@@ -92,7 +133,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
                     name: update.name.clone(),
                     limits: Some(limits),
                     permissions: Some(permissions),
-                    margin_millionths: None,
+                    margin_millionths: update.margin,
                     disabled: update.disabled,
                 };
                 Ok(access.update_team(&team.id, changes, actor).await?)
@@ -107,16 +148,9 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
 }
 
 fn show_all(list: &List) -> Result<(), Failure> {
-    let teams = list.place.administer(async |access, _| {
-        let (mut teams, mut after) = (Vec::new(), None);
-        loop {
-            let page = access.teams(None, after.as_ref(), 1_000).await?;
-            teams.extend(page.items);
-            after = page.next;
-            if after.is_none() {
-                return Ok(teams);
-            }
-        }
+    let (teams, names) = list.place.administer(async |access, _| {
+        let names = organizations(access).await?.into_iter().map(|it| (it.id, it.name));
+        Ok((teams(access).await?, names.collect::<HashMap<_, _>>()))
     })?;
     if list.json {
         return print_json(&Value::Array(teams.into_iter().map(view).collect()));
@@ -127,7 +161,9 @@ fn show_all(list: &List) -> Result<(), Failure> {
     let mut table = Table::new(["ID", "NAME", "ORGANIZATION", "STATE"].map(|heading| (heading, Side::Left)));
     for team in teams {
         let state = if team.disabled { "disabled" } else { "active" };
-        table.row([team.id.to_string(), team.name, team.organization_id.to_string(), state.to_owned()]);
+        let id = team.organization_id;
+        let organization = names.get(&id).cloned().unwrap_or_else(|| id.to_string());
+        table.row([team.id.to_string(), team.name, organization, state.to_owned()]);
     }
     print(&table.render())
 }
@@ -135,4 +171,44 @@ fn show_all(list: &List) -> Result<(), Failure> {
 fn view(team: Team) -> Value {
     // Views hold nothing that could not be JSON.
     serde_json::to_value(TeamView::from(team)).unwrap_or_default()
+}
+
+/// Per cent, exact, in millionths.
+fn margin(text: &str) -> Result<i32, String> {
+    const WRONG: &str = "it takes -100 to 5000, with at most four decimal places";
+    let digits = text.trim_end_matches('%');
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if digits.is_empty()
+        || fraction.len() > 4
+        || !is_number(fraction)
+        || !is_number(whole.trim_start_matches('-'))
+    {
+        return Err(WRONG.to_owned());
+    }
+    let millionths: i64 = format!("{whole}{fraction:0<4}").parse().map_err(|_error| WRONG.to_owned())?;
+    let margin = i32::try_from(millionths).map_err(|_error| WRONG.to_owned())?;
+    if (-1_000_000..=50_000_000).contains(&margin) { Ok(margin) } else { Err(WRONG.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn margins_are_exact() {
+        for (text, millionths) in [
+            ("20", Some(200_000)),
+            ("20.5%", Some(205_000)),
+            ("0.0001", Some(1)),
+            ("-15.3", Some(-153_000)),
+            ("-0.5", Some(-5_000)),
+            ("-101", None),
+            ("0.00001", None),
+            ("a lot", None),
+            ("", None),
+        ] {
+            assert_eq!(margin(text).ok(), millionths, "{text}");
+        }
+    }
 }
