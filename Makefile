@@ -25,7 +25,7 @@ run: ## build, then try everything with simulated providers
 test: test-rust test-fuzz test-sdks ## every test
 
 test-rust: ## unit, property and integration tests of the workspace
-	@tools/need cc curl postgres redis-server
+	@tools/need cc curl postgres redis-server openssl
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --workspace --no-fail-fast --no-tests fail; \
 	else \

@@ -100,6 +100,14 @@ pub enum StoreError {
         /// Why.
         source: sqlx::Error,
     },
+    /// The database server shows a certificate that is not trusted.
+    #[error("the certificate of {database} is not trusted")]
+    Untrusted {
+        /// The database.
+        database: String,
+        /// Why.
+        source: sqlx::Error,
+    },
     /// The database server does not let this user in.
     #[error("{database} refuses the user or the password")]
     Login {
@@ -187,6 +195,9 @@ impl StoreError {
             Self::Unreachable { .. } => {
                 "see that the server runs, that host, port and TLS in `store:` are right, and that it has connections left"
             }
+            Self::Untrusted { .. } => {
+                "name the file of who signed it at the end of `store:`, `?sslmode=verify-full&sslrootcert=/path/ca.pem`, and see that it is for the host there"
+            }
             Self::Login { .. } => "correct user and password in `store:`, or the server's pg_hba.conf",
             Self::NoSuchDatabase { .. } => {
                 "create it (CREATE DATABASE …), or correct the name at the end of `store:`"
@@ -231,6 +242,9 @@ impl StoreError {
             Some(3 | 8 | 14) => Self::NoAccess { database, source },
             Some(_) => Self::Query { database, source },
             None => match source {
+                sqlx::Error::Io(_) | sqlx::Error::Tls(_) if is_about_certificate(&source) => {
+                    Self::Untrusted { database, source }
+                }
                 sqlx::Error::Io(_)
                 | sqlx::Error::Tls(_)
                 | sqlx::Error::PoolTimedOut
@@ -267,6 +281,18 @@ impl StoreError {
     pub(crate) fn unreadable(column: &str, source: sqlx::Error) -> Self {
         Self::Unreadable { column: column.to_owned(), source }
     }
+}
+
+/// Whether TLS ends because of the server's certificate: its library says so in words alone.
+fn is_about_certificate(error: &sqlx::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("certificate") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// SQLite's primary result code, the low byte of the extended one.

@@ -54,7 +54,7 @@ const RESERVED: [(&str, &[&str]); 12] = [
     ("mimalloc", &["tidegate"]),
     ("serde-saphyr", &["config"]),
     ("cel", &["config"]),
-    ("rustls", &["gateway"]),
+    ("rustls", &["gateway", "store"]),
     ("tokio-rustls", &["gateway"]),
     ("tiktoken-rs", &["gateway"]),
 ];

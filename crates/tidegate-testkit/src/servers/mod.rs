@@ -6,12 +6,14 @@
 //!
 //! A program that is missing fails the test; `make test-rust` installs it.
 
+mod certificates;
 mod postgres;
 mod process;
 mod redis;
 
 use std::sync::OnceLock;
 
+pub use certificates::another_authority;
 pub use postgres::{PostgresServer, TestDatabase};
 pub use redis::RedisServer;
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::certificates;
 use super::process::{Process, Recipe, program};
 
 /// The superuser of the test servers, and its password.
@@ -31,6 +32,8 @@ const SETTINGS: [&str; 11] = [
 
 const RECIPE: Recipe = Recipe { name: "postgres", ending: "QUIT", prepare, answers };
 
+const WITH_TLS: Recipe = Recipe { name: "postgres", ending: "QUIT", prepare: prepare_tls, answers };
+
 /// A running PostgreSQL server.
 #[derive(Debug)]
 pub struct PostgresServer(Process);
@@ -50,6 +53,16 @@ impl PostgresServer {
     /// One that nobody else uses, to be stopped and started. Takes about two seconds to start.
     pub fn private() -> Self {
         Self(Process::private(&RECIPE))
+    }
+
+    /// One that nobody else uses and that speaks TLS, too.
+    pub fn private_with_tls() -> Self {
+        Self(Process::private(&WITH_TLS))
+    }
+
+    /// The certificate of the authority that has signed the server's own.
+    pub fn authority(&self) -> PathBuf {
+        self.0.directory().join(certificates::AUTHORITY)
     }
 
     /// A new, empty database.
@@ -166,6 +179,21 @@ fn prepare(directory: &Path, port: u16) -> Vec<String> {
     command.push(tool("postgres").display().to_string());
     command.extend(["-D".to_owned(), data.display().to_string(), "-p".to_owned(), port.to_string()]);
     command.extend(SETTINGS.into_iter().flat_map(|setting| ["-c".to_owned(), setting.to_owned()]));
+    command
+}
+
+fn prepare_tls(directory: &Path, port: u16) -> Vec<String> {
+    certificates::make(directory);
+    let (certificate, key) = (directory.join(certificates::CERTIFICATE), directory.join(certificates::KEY));
+    if rustix::process::getuid().is_root() {
+        let (user, group) = unprivileged();
+        chown(&key, Some(user), Some(group)).expect("the key's owner is changed");
+    }
+    let mut command = prepare(directory, port);
+    let certificate = format!("ssl_cert_file={}", certificate.display());
+    let key = format!("ssl_key_file={}", key.display());
+    command
+        .extend(["ssl=on", &certificate, &key].into_iter().flat_map(|it| ["-c".to_owned(), it.to_owned()]));
     command
 }
 

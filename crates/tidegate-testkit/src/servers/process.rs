@@ -96,6 +96,11 @@ impl Process {
         self.port
     }
 
+    /// Where its files are.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Stops all its processes where they are: whoever asks gets no answer, and no error either.
     pub(super) fn pause(&self) {
         let server = self.pid();

@@ -2,15 +2,18 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::certificates;
 use super::process::{Process, Recipe, program};
 
 /// Each test takes one; number 0 counts them.
 const DATABASES: u32 = 4_096;
 
 const RECIPE: Recipe = Recipe { name: "redis", ending: "TERM", prepare, answers };
+
+const WITH_TLS: Recipe = Recipe { name: "redis", ending: "TERM", prepare: prepare_tls, answers: listens };
 
 /// A running Redis or Valkey server.
 #[derive(Debug)]
@@ -24,6 +27,16 @@ impl RedisServer {
     /// One that nobody else uses, to be stopped and started. Starts empty each time.
     pub fn private() -> Self {
         Self(Process::private(&RECIPE))
+    }
+
+    /// One that nobody else uses and that speaks TLS alone.
+    pub fn private_with_tls() -> Self {
+        Self(Process::private(&WITH_TLS))
+    }
+
+    /// The certificate of the authority that has signed the server's own.
+    pub fn authority(&self) -> PathBuf {
+        self.0.directory().join(certificates::AUTHORITY)
     }
 
     /// The address of an empty database that nobody else uses: `redis://127.0.0.1:<port>/<number>`.
@@ -74,6 +87,26 @@ fn prepare(directory: &Path, port: u16) -> Vec<String> {
         command.extend([name.to_owned(), value.to_owned()]);
     }
     command
+}
+
+fn prepare_tls(directory: &Path, port: u16) -> Vec<String> {
+    certificates::make(directory);
+    let mut command = prepare(directory, 0);
+    let file = |name: &str| directory.join(name).display().to_string();
+    for (name, value) in [
+        ("--tls-port", port.to_string()),
+        ("--tls-cert-file", file(certificates::CERTIFICATE)),
+        ("--tls-key-file", file(certificates::KEY)),
+        ("--tls-ca-cert-file", file(certificates::AUTHORITY)),
+        ("--tls-auth-clients", "no".to_owned()),
+    ] {
+        command.extend([name.to_owned(), value]);
+    }
+    command
+}
+
+fn listens(port: u16) -> bool {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
 fn answers(port: u16) -> bool {

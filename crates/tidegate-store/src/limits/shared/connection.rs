@@ -1,15 +1,19 @@
 //! A connection to Redis or Valkey: runs one script, and nothing else.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::{ClientLike as _, LuaInterface as _};
+use fred::interfaces::{ClientLike as _, EventInterface as _, LuaInterface as _};
 use fred::prelude::{Builder, Client, Config, ConnectionConfig, Options, ReconnectPolicy};
-use fred::types::config::UnresponsiveConfig;
+use fred::types::config::{Server, UnresponsiveConfig};
 
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::TryRecvError;
 use tokio::time::timeout;
 
 use super::options::{SharedError, SharedOptions};
+use super::tls;
 
 /// How often a lost connection is tried again. The courier asks as often whether it is back.
 const RECONNECT_EVERY_MS: u32 = 100;
@@ -26,6 +30,7 @@ pub(crate) struct Connection {
     script: &'static str,
     anchor: String,
     hash: String,
+    problems: Mutex<Receiver<(Error, Option<Server>)>>,
 }
 
 impl Connection {
@@ -35,8 +40,12 @@ impl Connection {
         if options.prefix.is_empty() || !options.prefix.bytes().all(is_plain) {
             return Err(SharedError::Prefix(options.prefix.clone()));
         }
-        let mut config = Config::from_url(&options.url).map_err(SharedError::Url)?;
+        let (url, roots) = tls::split(&options.url);
+        let mut config = Config::from_url(&url).map_err(SharedError::Url)?;
         config.fail_fast = false;
+        if config.uses_tls() {
+            config.tls = Some(tls::trusting(roots.as_deref())?);
+        }
         let client = Builder::from_config(config)
             .set_policy(ReconnectPolicy::new_constant(0, RECONNECT_EVERY_MS))
             .with_connection_config(|connection: &mut ConnectionConfig| {
@@ -52,10 +61,24 @@ impl Connection {
             })
             .build()
             .map_err(SharedError::Url)?;
+        let problems = Mutex::new(client.error_rx());
         let connecting = client.connect();
         drop(connecting);
         let hash = fred::util::sha1_hash(script);
-        Ok(Self { client, script, anchor: format!("{{{}}}", options.prefix), hash })
+        Ok(Self { client, script, anchor: format!("{{{}}}", options.prefix), hash, problems })
+    }
+
+    /// What went wrong with the connection since this was asked last, if anything: the latest of it.
+    pub(crate) fn problem(&self) -> Option<Error> {
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = None;
+        loop {
+            match problems.try_recv() {
+                Ok((error, _server)) => latest = Some(error),
+                Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return latest,
+            }
+        }
     }
 
     /// Runs the script with these operations; one list of words for each. Takes no longer than this patience.

@@ -101,6 +101,7 @@ impl Courier {
 
     /// Answers that Redis is away until it is back and knows all that happened meanwhile. False: nobody asks any more.
     async fn wait_until_back(&mut self) -> bool {
+        let mut told = String::new();
         loop {
             let Some(answer) = self.probe().await else { return false };
             match answer {
@@ -111,7 +112,7 @@ impl Courier {
                         return true;
                     }
                 }
-                Err(error) => tracing::debug!(error = %error, "Redis is still away"),
+                Err(error) => self.tell_why(&error, &mut told),
             }
             let pause = sleep(PROBE_EVERY);
             tokio::pin!(pause);
@@ -125,6 +126,28 @@ impl Courier {
                 }
             }
         }
+    }
+
+    /// Says once why the connection cannot be made: a wrong address or certificate mends itself never.
+    fn tell_why(&self, error: &Error, told: &mut String) {
+        let Some(problem) = self.connection.problem() else {
+            tracing::debug!(error = %error, "Redis is still away");
+            return;
+        };
+        let problem = problem.to_string();
+        if problem == *told {
+            return;
+        }
+        if problem.contains("Certificate") || problem.contains("certificate") {
+            tracing::error!(
+                error = problem,
+                "the certificate of Redis is not trusted: name the file of who signed it in the URL, \
+                 `?sslrootcert=/path/ca.pem`, and see that it is for the host in the URL"
+            );
+        } else {
+            tracing::warn!(error = problem, "Redis cannot be reached; it is tried again and again");
+        }
+        *told = problem;
     }
 
     /// Says that this replica lives, and answers questions meanwhile. `None`: nobody asks any more.

@@ -14,6 +14,7 @@ mod outage;
 mod question;
 #[cfg(test)]
 mod script_tests;
+mod tls;
 
 pub(super) use client::{Shared, SharedHold};
 pub(crate) use connection::Connection;

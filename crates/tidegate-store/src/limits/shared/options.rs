@@ -12,7 +12,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// Where the shared counters are, and what is done without them.
 #[derive(Clone)]
 pub struct SharedOptions {
-    /// `redis://…`, `rediss://…` with TLS, `redis-cluster://…`, `redis-sentinel://…`. May hold a password.
+    /// `redis://…`, `rediss://…` with TLS, `redis-cluster://…`, `redis-sentinel://…`. May hold a password. With
+    /// `?sslrootcert=FILE` the certificates in that file are trusted in place of the machine's.
     pub url: String,
     /// What all keys begin with, so that several gateways can share one Redis.
     pub prefix: String,
@@ -63,6 +64,17 @@ pub enum SharedError {
     /// The prefix would put keys on several nodes of a cluster.
     #[error("`{0}` cannot be the prefix of the shared counters; use letters, digits and hyphens")]
     Prefix(String),
+    /// The certificates to be trusted cannot be read.
+    #[error("`sslrootcert={file}` in the URL of the shared counters cannot be used: {reason}")]
+    Roots {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// TLS cannot be set up.
+    #[error("TLS to the shared counters cannot be set up: {0}")]
+    Tls(String),
     /// The limiter is made outside of a runtime.
     #[error("shared counters need a runtime")]
     Runtime(#[source] tokio::runtime::TryCurrentError),
