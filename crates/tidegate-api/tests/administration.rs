@@ -331,6 +331,14 @@ async fn an_admin_makes_no_administrators_and_the_last_owner_stays() {
         statuses.push(admin.call(&owner, Method::POST, &path, &Value::Null).await.status.as_u16());
     }
     assert_eq!(statuses, [200, 409]);
+    // Nor by way of whom it belongs to.
+    for path in [format!("/admin/v1/teams/{}", admin.team), "/admin/v1/organizations/org_default".to_owned()]
+    {
+        let received = admin.call(&owner, Method::PATCH, &path, &json!({"disabled": true})).await;
+        assert_eq!(received.status, 409, "{path} {}", received.text());
+        assert!(received.text().contains("last owner"), "{}", received.text());
+        assert_eq!(admin.get(&owner, &path).await.json()["disabled"], false);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -368,6 +376,11 @@ async fn what_is_wrong_is_named_with_a_way_out() {
         ),
         (Method::GET, "/admin/v1/keys?tema_id=x", Value::Null, 400, "tema_id", "`team_id`"),
         (Method::GET, "/admin/v1/keys?limit=many", Value::Null, 400, "limit", "many"),
+        (Method::GET, "/admin/v1/calls?limit=0", Value::Null, 400, "limit", "from 1 on"),
+        (Method::GET, "/admin/v1/keys?after=7", Value::Null, 400, "after", "`next`"),
+        (Method::GET, "/admin/v1/keys?name=a&name=b", Value::Null, 400, "name", "twice"),
+        (Method::GET, "/admin/v1/usage?group_by=team,team", Value::Null, 400, "group_by", "twice"),
+        (Method::GET, "/admin/v1/usage?outcome=timeuot", Value::Null, 400, "outcome", "rate_limited"),
         (Method::GET, "/admin/v1/keys?role=boss", Value::Null, 400, "role", "auditor"),
         (Method::GET, "/admin/v1/audit?since=yesterday", Value::Null, 400, "since", "yesterday"),
         (Method::GET, "/admin/v1/usage?group_by=moon", Value::Null, 400, "group_by", "moon"),
@@ -379,6 +392,22 @@ async fn what_is_wrong_is_named_with_a_way_out() {
         assert_eq!(received.status, status, "{method} {path} {error}");
         assert_eq!(error["error"]["param"], param, "{method} {path} {error}");
         assert!(error["error"]["message"].as_str().unwrap().contains(said), "{method} {path} {error}");
+    }
+    // A list is not taken for the fields in their order, a secret in the wrong place is not repeated, and all errors are JSON.
+    for (path, body) in [
+        ("/admin/v1/keys", "[\"sk-live-abcdefghijklmnop\"]"),
+        ("/admin/v1/credentials", "\"sk-live-abcdefghijklmnop\""),
+        ("/admin/v1/keys", "{\"limits\": \"sk-live-abcdefghijklmnop\"}"),
+        ("/admin/v1/keys/%ff/disable", "{}"),
+    ] {
+        let client =
+            Client::new(admin.gateway.address()).with_header("authorization", &format!("Bearer {owner}"));
+        let received = client.call(Method::POST, path, body.into()).await;
+        assert_eq!(received.status, 400, "{path} {body}");
+        assert!(
+            received.json()["error"]["message"].is_string() && !received.text().contains("abcdefgh"),
+            "{body}"
+        );
     }
     for path in ["/admin/v1/keys/key_x", "/admin/v1/teams/team_x", "/admin/v1/calls/x", "/admin/v1/tags/a/b"]
     {

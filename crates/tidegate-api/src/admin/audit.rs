@@ -14,9 +14,9 @@ pub(super) async fn list(context: Context) -> Result<Reply, GatewayError> {
         actor: query.get("actor").map(str::to_owned),
         action: query.get("action").map(str::to_owned),
         object: query.get("object").map(str::to_owned),
-        since: query.parsed("since")?,
-        until: query.parsed("until")?,
-        limit: query.parsed("limit")?.unwrap_or(0),
+        since: query.moment("since")?,
+        until: query.moment("until")?,
+        limit: query.limit()?,
     };
     let page = context.access().audit(&lines).await.map_err(|error| of_store(&error))?;
     Reply::json(&List::of(page, AuditLineView::from))

@@ -144,8 +144,10 @@ struct AttemptUsageView {
 
 pub(super) async fn list(context: Context) -> Result<Reply, GatewayError> {
     let query = &context.query;
-    let limit =
-        query.parsed::<u32>("limit")?.filter(|limit| *limit > 0).unwrap_or(USUAL_PAGE).min(LARGEST_PAGE);
+    let limit = match query.limit()? {
+        0 => USUAL_PAGE,
+        asked => asked.min(LARGEST_PAGE),
+    };
     let mut team = query.get("team_id").map(text);
     if let Some(own) = context.caller.confined_to() {
         if team.as_ref().is_some_and(|team| team != own.as_str()) {
@@ -154,8 +156,8 @@ pub(super) async fn list(context: Context) -> Result<Reply, GatewayError> {
         team = Some(text(own.as_str()));
     }
     let calls = CallsQuery {
-        since: query.parsed("since")?,
-        until: query.parsed("until")?,
+        since: query.moment("since")?,
+        until: query.moment("until")?,
         before: query.parsed::<CallId>("after")?,
         team,
         key: query.get("key_id").map(text),

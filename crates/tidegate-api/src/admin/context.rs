@@ -9,6 +9,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -67,7 +70,11 @@ impl Context {
     /// The body as what it should be.
     pub(crate) fn body<T: DeserializeOwned>(&self) -> Result<T, GatewayError> {
         // Everything may be left out of some requests, the braces too.
-        let body = if self.body.trim_ascii().is_empty() { b"{}" } else { &*self.body };
+        let body = if self.body.trim_ascii().is_empty() { b"{}" } else { self.body.trim_ascii() };
+        // A list would be taken for the fields in their order.
+        if body.first() != Some(&b'{') {
+            return Err(refusal::no_object());
+        }
         serde_json::from_slice(body).map_err(|error| refusal::wrong_body(&error))
     }
 }
@@ -89,6 +96,9 @@ impl Query {
             if !known.iter().any(|(known, _)| *known == name) {
                 return Err(refusal::unknown_parameter(&name, known));
             }
+            if pairs.iter().any(|(before, _)| *before == name) {
+                return Err(refusal::invalid(&name, "it stands there twice; which one is meant?"));
+            }
             pairs.push((name, value));
         }
         Ok(Self(pairs))
@@ -98,6 +108,37 @@ impl Query {
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// How many items are wanted; 0 where nothing is said.
+    pub(crate) fn limit(&self) -> Result<u32, GatewayError> {
+        const WHAT: &str = "it takes a whole number from 1 on";
+        let Some(text) = self.get("limit") else { return Ok(0) };
+        match text.parse() {
+            Ok(0) | Err(_) => Err(refusal::invalid("limit", &format!("`{}`: {WHAT}", shorten(text)))),
+            Ok(limit) => Ok(limit),
+        }
+    }
+
+    /// Where a list goes on: an id that begins so.
+    pub(crate) fn after(&self, prefix: &str) -> Result<Option<&str>, GatewayError> {
+        match self.get("after") {
+            Some(id) if !id.starts_with(prefix) => {
+                Err(refusal::invalid("after", "it is not the `next` of a page of this list"))
+            }
+            after => Ok(after),
+        }
+    }
+
+    /// A moment: `2026-01-31T12:00:00Z`, or a day, which begins at midnight, UTC.
+    pub(crate) fn moment(&self, name: &str) -> Result<Option<Timestamp>, GatewayError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let midnight = |date: Date| date.to_zoned(TimeZone::UTC).ok().map(|start| start.timestamp());
+        let moment = text.parse().ok().or_else(|| text.parse().ok().and_then(midnight));
+        moment.map(Some).ok_or_else(|| {
+            let wrong = format!("`{}`: write it like 2026-01-31T12:00:00Z or 2026-01-31", shorten(text));
+            refusal::invalid(name, &wrong)
+        })
     }
 
     /// A parameter as what it should be.
@@ -170,5 +211,18 @@ mod tests {
         assert!(error.message.contains("`team_id`"), "{error}");
         assert!(Query::read("name=%ff", &known).is_err());
         assert!(query.parsed::<u32>("name").is_err());
+        assert!(Query::read("name=a&name=b", &known).is_err(), "which one is meant?");
+        let known = [("limit", ""), ("since", ""), ("after", "")];
+        let read = |text: &str| Query::read(text, &known).unwrap();
+        assert_eq!((read("").limit().unwrap(), read("limit=7").limit().unwrap()), (0, 7));
+        for wrong in ["limit=0", "limit=-1", "limit=99999999999", "limit=many"] {
+            assert!(read(wrong).limit().unwrap_err().message.contains("from 1 on"), "{wrong}");
+        }
+        let since = |text: &str| read(&format!("since={text}")).moment("since").unwrap().unwrap().to_string();
+        assert_eq!(since("2026-01-31"), "2026-01-31T00:00:00Z");
+        assert_eq!(since("2026-01-31T12:00:00%2B01:00"), "2026-01-31T11:00:00Z");
+        assert!(read("since=yesterday").moment("since").is_err());
+        assert_eq!(read("after=key_1").after("key_").unwrap(), Some("key_1"));
+        assert!(read("after=2").after("key_").is_err());
     }
 }

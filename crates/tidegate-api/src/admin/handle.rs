@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
 use axum::response::Response;
 use http::HeaderValue;
@@ -34,13 +35,19 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Serves one row of the table.
 pub(crate) async fn handle(
     State(worker): State<Worker>,
-    parameters: RawPathParams,
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
     request: Request,
     route: &'static AdminRoute,
 ) -> Response {
-    let parameters = parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let id = CallId::now();
-    match serve(&worker, Parameters(parameters), request, route).await {
+    let served = match &parameters {
+        Ok(parameters) => {
+            let named = parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+            serve(&worker, Parameters(named.collect()), request, route).await
+        }
+        Err(_no_text) => Err(GatewayError::bad_request("The path is not valid UTF-8.")),
+    };
+    match served {
         Ok(reply) => reply.into_response(),
         Err(refused) => error::respond(Dialect::OpenAiChat, id, &Refusal::from(refused)),
     }

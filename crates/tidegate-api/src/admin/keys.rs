@@ -17,8 +17,8 @@ pub(super) async fn list(context: Context) -> Result<Reply, GatewayError> {
         role: query.get("role").map(role).transpose()?.unwrap_or_default(),
         disabled: query.parsed("disabled")?,
         name: query.get("name").map(str::to_owned),
-        after: query.get("after").map(Into::into),
-        limit: query.parsed("limit")?.unwrap_or(0),
+        after: query.after("key_")?.map(Into::into),
+        limit: query.limit()?,
     };
     if let Some(own) = context.caller.confined_to() {
         if keys.team_id.as_ref().is_some_and(|team| team != own) {

@@ -26,7 +26,7 @@ pub(super) async fn list_tags(context: Context) -> Result<Reply, GatewayError> {
 
 async fn list(context: &Context, prefix: &str) -> Result<Reply, GatewayError> {
     let after = context.query.parsed::<Scope>("after")?;
-    let limit = context.query.parsed("limit")?.unwrap_or(0);
+    let limit = context.query.limit()?;
     let page = context.access().subjects(prefix, after.as_ref(), limit).await;
     Reply::json(&List::of(page.map_err(|error| of_store(&error))?, SubjectView::from))
 }

@@ -9,8 +9,8 @@ use super::requests::{CreateOrganization, UpdateOrganization};
 use super::views::{List, OrganizationView};
 
 pub(super) async fn list(context: Context) -> Result<Reply, GatewayError> {
-    let after = context.query.get("after").map(OrganizationId::from);
-    let limit = context.query.parsed("limit")?.unwrap_or(0);
+    let after = context.query.after("org_")?.map(OrganizationId::from);
+    let limit = context.query.limit()?;
     let page = context.access().organizations(after.as_ref(), limit).await;
     Reply::json(&List::of(page.map_err(|error| of_store(&error))?, OrganizationView::from))
 }

@@ -84,6 +84,26 @@ pub(super) fn unknown_parameter(name: &str, known: &[(&str, &str)]) -> GatewayEr
     unknown("query parameter", name, &names)
 }
 
+/// A body that is no JSON object.
+pub(super) fn no_object() -> GatewayError {
+    GatewayError {
+        code: Some("invalid_body".into()),
+        ..GatewayError::bad_request("The body is not what this takes: it is no JSON object.")
+    }
+}
+
+/// What is wrong without the value that is: it may be a secret in the wrong place.
+fn without_value(text: &str) -> String {
+    let invalid = text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: "));
+    match invalid.and_then(|rest| rest.rsplit_once(", expected ")) {
+        Some((found, expected)) => {
+            let kind = found.split(['"', '`']).next().unwrap_or_default().trim();
+            format!("found {kind}, expected {expected}")
+        }
+        None => text.to_owned(),
+    }
+}
+
 /// A body that is not what it should be.
 pub(super) fn wrong_body(error: &serde_json::Error) -> GatewayError {
     let text = error.to_string();
@@ -96,7 +116,7 @@ pub(super) fn wrong_body(error: &serde_json::Error) -> GatewayError {
     }
     GatewayError {
         code: Some("invalid_body".into()),
-        ..GatewayError::bad_request(format!("The body is not what this takes: {text}."))
+        ..GatewayError::bad_request(format!("The body is not what this takes: {}.", without_value(&text)))
     }
 }
 
@@ -176,7 +196,8 @@ mod tests {
         for (body, said) in [
             (r#"{"nmae": "x"}"#, "Did you mean `name`?"),
             (r#"{"limits": {"request": []}}"#, "Did you mean `requests`?"),
-            (r#"{"name": 5}"#, "invalid type"),
+            (r#"{"name": 5}"#, "found integer, expected a string"),
+            (r#"{"limits": "tg-\", expected x"}"#, "found string, expected struct Limits at"),
             ("{", "EOF"),
         ] {
             let error = serde_json::from_str::<CreateKey>(body).unwrap_err();

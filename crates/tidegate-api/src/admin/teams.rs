@@ -10,8 +10,8 @@ use super::views::{List, TeamView};
 
 pub(super) async fn list(context: Context) -> Result<Reply, GatewayError> {
     let organization = context.query.get("organization_id").map(OrganizationId::from);
-    let after = context.query.get("after").map(TeamId::from);
-    let limit = context.query.parsed("limit")?.unwrap_or(0);
+    let after = context.query.after("team_")?.map(TeamId::from);
+    let limit = context.query.limit()?;
     let page = context.access().teams(organization.as_ref(), after.as_ref(), limit).await;
     Reply::json(&List::of(page.map_err(|error| of_store(&error))?, TeamView::from))
 }

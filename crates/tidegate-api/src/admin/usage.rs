@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tidegate_catalog::NanoDollars;
 use tidegate_gateway::GatewayError;
-use tidegate_store::{GroupBy, Text, UsageFilter, UsageOrder, UsageQuery, UsageRow};
+use tidegate_store::{GroupBy, Outcome, Text, UsageFilter, UsageOrder, UsageQuery, UsageRow};
+use tidegate_wire::FailureKind;
 
 use super::context::{Context, Query, Reply};
 use super::refusal::{forbidden, invalid, of_store};
@@ -114,6 +115,9 @@ pub(super) async fn report(context: Context) -> Result<Reply, GatewayError> {
     if words.len() > MOST_GROUPS {
         return Err(invalid("group_by", &format!("at most {MOST_GROUPS} at once")));
     }
+    if (1..words.len()).any(|place| words[..place].contains(&words[place])) {
+        return Err(invalid("group_by", "the same stands there twice"));
+    }
     let groups = words.iter().map(|word| group(word)).collect::<Result<Vec<_>, _>>()?;
     let mut usage = UsageQuery::by_all(groups);
     usage.filter = filter(query)?;
@@ -123,9 +127,12 @@ pub(super) async fn report(context: Context) -> Result<Reply, GatewayError> {
         }
         usage.filter.team = Some(Text::from(own.to_string()));
     }
-    usage.since = query.parsed("since")?;
-    usage.until = query.parsed("until")?;
-    usage.limit = query.parsed("limit")?.unwrap_or(usage.limit).clamp(1, MOST_ROWS);
+    usage.since = query.moment("since")?;
+    usage.until = query.moment("until")?;
+    usage.limit = match query.limit()? {
+        0 => usage.limit,
+        asked => asked.min(MOST_ROWS),
+    };
     if let Some(word) = query.get("order") {
         usage.order = find(&ORDERS, word).ok_or_else(|| invalid("order", &one_of(&ORDERS, word)))?;
     }
@@ -151,8 +158,11 @@ fn find<T: Clone>(words: &[(&str, T)], word: &str) -> Option<T> {
 }
 
 fn one_of<T>(words: &[(&str, T)], word: &str) -> String {
-    let words = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
-    format!("`{}`: it takes {words}", word.chars().take(100).collect::<String>())
+    unknown_word(word, &words.iter().map(|(word, _)| *word).collect::<Vec<_>>())
+}
+
+fn unknown_word(word: &str, words: &[&str]) -> String {
+    format!("`{}`: it takes {}", word.chars().take(100).collect::<String>(), words.join(", "))
 }
 
 fn filter(query: &Query) -> Result<UsageFilter, GatewayError> {
@@ -164,6 +174,13 @@ fn filter(query: &Query) -> Result<UsageFilter, GatewayError> {
             Some((Text::from(name.to_owned()), Text::from(value.to_owned())))
         }
     };
+    if let Some(word) = query.get("outcome") {
+        let words = Outcome::ALL.map(Outcome::as_str).into_iter();
+        let words: Vec<&str> = words.chain(FailureKind::ALL.map(FailureKind::as_str)).collect();
+        if !words.contains(&word) {
+            return Err(invalid("outcome", &unknown_word(word, &words)));
+        }
+    }
     Ok(UsageFilter {
         organization: text("organization_id"),
         team: text("team_id"),

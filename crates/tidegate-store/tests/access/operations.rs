@@ -174,7 +174,7 @@ async fn what_cannot_be_is_refused_by_field_and_changes_nothing() {
             field(access.set_subject(&user, Limits::default(), true, &actor()).await),
             "organization_id"
         );
-        assert_eq!(field(access.remove_subject(&user, &actor()).await), "no limits of");
+        assert_eq!(field(access.remove_subject(&user, &actor()).await), "no limit of");
         assert_eq!(access.latest_change().await.unwrap(), 3, "{}", place.kind);
         assert_eq!(access.audit(&AuditQuery::default()).await.unwrap().items.len(), 3);
     }

@@ -1,5 +1,6 @@
 //! Making, changing, rotating and disabling keys.
 
+use super::Owners;
 use jiff::SignedDuration;
 use tidegate_policy::Role;
 
@@ -175,14 +176,10 @@ async fn put(
     if after.role == Some(Role::Member) && after.team_id.is_none() {
         return Err(AccessError::invalid("team_id", "a member belongs to a team; name it"));
     }
+    let owners = if after.role == Some(Role::Owner) { Some(Owners::before(writing).await?) } else { None };
     queries::keys::put(&mut writing.transaction, after).await?;
-    if before.is_some() && after.role == Some(Role::Owner) {
-        let now = writing.now();
-        if queries::keys::working_owners(&mut writing.transaction, now).await? == 0 {
-            let message = "it is the last owner's key that works; make another one first \
-                           (`tidegate keys create --role owner`)";
-            return Err(AccessError::conflict("disabled", message));
-        }
+    if let Some(owners) = owners {
+        owners.are_left(writing).await?;
     }
     let before = before.map(describe::key);
     let changed = Changed::Key(after.id.clone());

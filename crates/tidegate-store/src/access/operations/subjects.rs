@@ -45,7 +45,7 @@ impl Access {
         self.write(actor, async |writing| {
             let before = queries::subjects::find(&mut writing.transaction, scope)
                 .await?
-                .ok_or_else(|| AccessError::not_found("limits of", scope.to_string()))?;
+                .ok_or_else(|| AccessError::not_found("limit of", scope.to_string()))?;
             queries::subjects::remove(&mut writing.transaction, scope).await?;
             let before = Some(describe::subject(&before));
             Ok(writing.record(&Changed::Subject(scope.clone()), "limits.remove", before, None).await?)
