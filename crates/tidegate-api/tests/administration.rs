@@ -488,6 +488,45 @@ async fn lists_are_walked_by_their_cursor() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_adds_up_billionths_of_a_dollar_and_names_whom_it_is_about() {
+    let admin = Admin::start().await;
+    let owner = admin.role(Role::Owner).await;
+    // Of very different sizes, in whole days and in the hours at their ends.
+    for (id, cost) in [
+        ("019d4000-0000-7000-8000-000000000001", 60_000_000_000_001),
+        ("019d4000-0000-7000-8000-000000000002", 2),
+        ("019d9000-0000-7000-8000-000000000003", 1_000_000_000),
+    ] {
+        let entry = LedgerEntry {
+            team_id: Some(admin.team.to_string().into()),
+            model: Some("=fast".to_owned().into()),
+            outcome: tidegate_store::Outcome::Answered,
+            cost_nanodollars: Some(cost),
+            charge_nanodollars: Some(cost + 1),
+            ..LedgerEntry::new(id.parse::<CallId>().unwrap(), "openai-chat", "chat")
+        };
+        admin.gateway.record(entry).await;
+    }
+    let report = admin.get(&owner, "/admin/v1/usage?group_by=team,model&since=2026-01-01").await.json();
+    let row = &report["data"][0];
+    assert_eq!(
+        (&row["calls"], &row["cost_usd"], &row["charge_usd"]),
+        (&json!(3), &json!("60001.000000003"), &json!("60001.000000006"))
+    );
+    assert_eq!((&row["labels"], &row["group"]["model"]), (&json!({"team": "core"}), &json!("=fast")));
+    let by_day = admin.get(&owner, "/admin/v1/usage?group_by=day&order=name&until=2030-01-01").await.json();
+    let costs: Vec<&str> =
+        by_day["data"].as_array().unwrap().iter().map(|row| row["cost_usd"].as_str().unwrap()).collect();
+    assert_eq!(costs, ["60000.000000003", "1"]);
+    let csv = admin.get(&owner, "/admin/v1/usage?group_by=team,model&format=csv").await.text();
+    let mut lines = csv.lines();
+    assert!(lines.next().unwrap().starts_with("team,model,team_label,calls,answered,"), "{csv}");
+    let line = lines.next().unwrap();
+    assert!(line.starts_with(&format!("{},'=fast,core,3,3,", admin.team)), "{csv}");
+    assert!(line.contains(",60001.000000003,60001.000000006,"), "{csv}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_are_shown_with_how_far_they_are_used() {
     let admin = Admin::start().await;
     let owner = admin.role(Role::Owner).await;

@@ -264,7 +264,8 @@ fn as_csv(words: &[&str], rows: &[UsageRowView]) -> String {
 /// A name in a CSV line, in quotes where RFC 4180 wants them. Names come from callers: one that a spreadsheet would take
 /// for a formula gets an apostrophe, which makes it text.
 fn field(text: &str) -> String {
-    let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.to_owned() };
+    let text =
+        if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() };
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
@@ -274,9 +275,13 @@ mod tests {
 
     #[test]
     fn what_callers_named_cannot_break_a_csv_line_or_become_a_formula() {
-        for (name, written) in
-            [("plain", "plain"), ("a,b", "\"a,b\""), ("say \"hi\"", "\"say \"\"hi\"\"\""), ("=1+1", "'=1+1")]
-        {
+        for (name, written) in [
+            ("plain", "plain"),
+            ("a,b", "\"a,b\""),
+            ("say \"hi\"", "\"say \"\"hi\"\"\""),
+            ("=1+1", "'=1+1"),
+            ("\t=1", "'\t=1"),
+        ] {
             assert_eq!(field(name), written);
         }
     }

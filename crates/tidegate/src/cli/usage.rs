@@ -309,7 +309,8 @@ fn field(value: &Value) -> String {
         Value::String(text) => text.as_str(),
         other => return other.to_string(),
     };
-    let text = if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.to_owned() };
+    let text =
+        if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() };
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
@@ -325,6 +326,7 @@ mod tests {
             ("say \"hi\"", "\"say \"\"hi\"\"\""),
             ("two\nlines", "\"two\nlines\""),
             ("=1+1", "'=1+1"),
+            ("\t=1", "'\t=1"),
         ] {
             assert_eq!(field(&Value::from(name)), written);
         }
