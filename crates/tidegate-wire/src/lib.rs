@@ -16,6 +16,7 @@ mod failure;
 pub mod framing;
 pub mod json;
 mod loss;
+mod own_words;
 pub mod reply;
 pub mod splice;
 #[cfg(test)]

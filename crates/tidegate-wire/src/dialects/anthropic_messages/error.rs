@@ -5,8 +5,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::failure::outside_quotes;
 use crate::framing::encode_json_event;
+use crate::own_words::OwnWords;
 use crate::{CallerError, ErrorClass, FailureKind, ProviderError};
 
 /// The most of an unreadable body that is quoted.
@@ -25,11 +25,11 @@ const CONTEXT_WORDINGS: &[&str] = &[
 const CREDIT_WORDINGS: &[&str] =
     &["credit balance is too low", "specified api usage limits", "spend limit", "usage credits required"];
 
+/// Wordings of a 400 that mean the key.
+const KEY_WORDINGS: &[&str] = &["organization has been disabled"];
+
 /// Wordings that mean that the content is not allowed.
 const POLICY_WORDINGS: &[&str] = &["content filtering policy", "usage policy", "safety policies"];
-
-/// Wordings of a 400 of Bedrock's that mean the model; its errors have no type.
-const MODEL_WORDINGS: &[&str] = &["model identifier is invalid", "with on-demand throughput isn"];
 
 /// An error answer of a provider.
 pub(super) fn parse_error(status: u16, body: &[u8]) -> ProviderError {
@@ -92,8 +92,7 @@ fn status_of(error_type: Option<&str>) -> u16 {
 }
 
 fn kind_of(status: u16, error_type: Option<&str>, code: Option<&str>, message: &str) -> FailureKind {
-    let message = message.to_ascii_lowercase();
-    let says = |wordings: &[&str]| wordings.iter().any(|wording| message.contains(wording));
+    let own = OwnWords::of(message);
     if code.is_some_and(|code| code.ends_with("spend_limit_reached")) {
         return FailureKind::OutOfQuota;
     }
@@ -101,24 +100,29 @@ fn kind_of(status: u16, error_type: Option<&str>, code: Option<&str>, message: &
         (Some("overloaded_error"), _) | (_, 503 | 529) => FailureKind::Overloaded,
         (Some("billing_error"), _) | (_, 402) => FailureKind::OutOfQuota,
         (Some("rate_limit_error"), _) | (_, 429) => FailureKind::RateLimited,
-        (_, 400..=499)
-            if CREDIT_WORDINGS.iter().any(|wording| outside_quotes(&message).contains(wording)) =>
-        {
-            FailureKind::OutOfQuota
-        }
+        (_, 400..=499) if own.open_with(CREDIT_WORDINGS) => FailureKind::OutOfQuota,
         (Some("authentication_error" | "permission_error"), _) | (_, 401 | 403) => FailureKind::Credentials,
+        (_, 400) if own.open_with(KEY_WORDINGS) => FailureKind::Credentials,
         // Other objects that are not there (files, skills) are the request's own mistake.
-        (Some("not_found_error"), _) if message.contains("model") => FailureKind::NoSuchModel,
+        (Some("not_found_error"), _) if own.say_model_is_missing() || names_model(message) => {
+            FailureKind::NoSuchModel
+        }
         (None, 404) => FailureKind::NoSuchModel,
-        (_, 400..=499) if says(CONTEXT_WORDINGS) => FailureKind::ContextLength,
-        (_, 400..=499) if says(POLICY_WORDINGS) => FailureKind::ContentPolicy,
-        (None, 400) if says(MODEL_WORDINGS) => FailureKind::NoSuchModel,
+        (_, 400..=499) if own.say(CONTEXT_WORDINGS) => FailureKind::ContextLength,
+        (_, 400..=499) if own.say(POLICY_WORDINGS) => FailureKind::ContentPolicy,
+        // Bedrock's errors have no type.
+        (None, 400) if own.say_model_is_missing() => FailureKind::NoSuchModel,
         (_, 408) => FailureKind::ProviderError,
         (_, 400..=499) => FailureKind::BadRequest,
         // Some of what is overloaded says so with the status, and the type, of an error of its own.
-        _ if message.contains("overloaded") => FailureKind::Overloaded,
+        _ if own.say(&["overloaded"]) => FailureKind::Overloaded,
         _ => FailureKind::ProviderError,
     }
+}
+
+/// "model: claude-9" is all that the API says of a model that is not there.
+fn names_model(message: &str) -> bool {
+    message.trim_start().to_ascii_lowercase().starts_with("model:")
 }
 
 #[derive(Serialize)]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::types::to_whole_number;
-use crate::failure::outside_quotes;
+use crate::own_words::OwnWords;
 use crate::{CallerError, ErrorClass, FailureKind, ProviderError};
 
 /// What a per-day limit or an unpaid plan says of itself; limits per minute pass by themselves.
@@ -38,6 +38,14 @@ const TOO_LONG: [&str; 4] = [
 ];
 /// Wordings of a 400 that mean the content is not wanted.
 const UNWANTED: [&str; 3] = ["safety policy", "prohibited use policy", "blocked by safety"];
+
+/// Files and cached contents that a request names: that they are not there, or another key's, is said with a 403.
+const OTHER_OBJECTS: [&str; 4] = [
+    "permission to access the file",
+    "cachedcontent not found",
+    "cached content not found",
+    "file not found",
+];
 
 /// Reads an error answer.
 pub(super) fn parse_error(status: u16, body: &[u8]) -> ProviderError {
@@ -135,40 +143,40 @@ fn parse_delay(text: &str) -> Option<Duration> {
 }
 
 fn kind_of(status: u16, word: &str, message: &str, details: &Details) -> FailureKind {
-    let message = message.to_ascii_lowercase();
-    let says = |wordings: &[&str]| wordings.iter().any(|wording| message.contains(wording));
-    let own_words = outside_quotes(&message);
-    let says_itself = |wordings: &[&str]| wordings.iter().any(|wording| own_words.contains(wording));
+    let own = OwnWords::of(message);
     let reason = details.reason.as_deref().unwrap_or_default();
-    if (400..500).contains(&status) && (KEY_REASONS.contains(&reason) || says_itself(&KEY_WORDINGS)) {
+    if (400..500).contains(&status) && (KEY_REASONS.contains(&reason) || own.open_with(&KEY_WORDINGS)) {
         return FailureKind::Credentials;
     }
     match (status, word) {
         (429, _) | (_, "RESOURCE_EXHAUSTED") => {
             let lasts =
                 details.quotas.iter().any(|quota| LASTING_QUOTAS.iter().any(|word| quota.contains(word)));
+            let message = message.to_ascii_lowercase();
             // A limit of zero: the plan does not include the model at all.
-            if lasts || says(&UNPAID) || message.contains("limit: 0,") || message.ends_with("limit: 0") {
+            if lasts || own.say(&UNPAID) || message.contains("limit: 0,") || message.ends_with("limit: 0") {
                 FailureKind::OutOfQuota
-            } else if reason == "MODEL_CAPACITY_EXHAUSTED" || message.contains("no capacity available") {
+            } else if reason == "MODEL_CAPACITY_EXHAUSTED" || own.say(&["no capacity available"]) {
                 FailureKind::Overloaded
             } else {
                 FailureKind::RateLimited
             }
         }
         (402, _) => FailureKind::OutOfQuota,
+        (403 | 404, _) if own.say(&OTHER_OBJECTS) => FailureKind::BadRequest,
+        (403, _) if own.say(&["permission to access the model", "permission to access tuned model"]) => {
+            FailureKind::NoSuchModel
+        }
         (401 | 403, _) | (_, "UNAUTHENTICATED" | "PERMISSION_DENIED") => FailureKind::Credentials,
         (404, _) => FailureKind::NoSuchModel,
         (503 | 529, _) | (_, "UNAVAILABLE") => FailureKind::Overloaded,
         (408, _) => FailureKind::Timeout,
         // What Google's own back end has cancelled or got in the way of; the request is not at fault.
         (409 | 499, _) | (_, "CANCELLED" | "ABORTED") => FailureKind::ProviderError,
-        (400 | 413 | 422, _) if says(&TOO_LONG) => FailureKind::ContextLength,
-        (400 | 422, _) if says(&UNWANTED) => FailureKind::ContentPolicy,
+        (400 | 413 | 422, _) if own.say(&TOO_LONG) => FailureKind::ContextLength,
+        (400 | 422, _) if own.say(&UNWANTED) => FailureKind::ContentPolicy,
         // The account has no billing where the free plan is not offered.
-        (400, "FAILED_PRECONDITION") if message.contains("billing") || message.contains("free tier") => {
-            FailureKind::OutOfQuota
-        }
+        (400, "FAILED_PRECONDITION") if own.open_with(&["billing", "free tier"]) => FailureKind::OutOfQuota,
         (400..500, _) => FailureKind::BadRequest,
         _ => FailureKind::ProviderError,
     }

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::wording::{classify, retry_after, status_of};
+use super::wording::{Said, classify, retry_after};
 use crate::failure::{CallerError, ErrorClass, ProviderError};
 use crate::framing::encode_event;
 
@@ -26,6 +26,10 @@ struct Found {
     /// The status that the error would have had, where it stands in band.
     status: Option<u16>,
     retry_delay: Option<String>,
+    /// Words for the error beside `type` and `code`: what OpenRouter calls stable, and what the provider behind it said.
+    more_codes: Vec<String>,
+    /// OpenRouter's moderation says what it found. That is of the caller's words, whatever the status.
+    has_findings: bool,
 }
 
 /// Reads an error answer.
@@ -50,16 +54,28 @@ pub(super) fn parse_error_value(value: &Value) -> ProviderError {
 }
 
 fn conclude(found: Found, status: Option<u16>) -> ProviderError {
-    let words =
-        [&found.code, &found.error_type, &found.message].map(|text| text.as_deref().unwrap_or_default());
-    let words = words.join("\n").to_lowercase();
-    let status = status.or(found.status).unwrap_or_else(|| status_of(&words));
+    let more_codes = found.more_codes.iter().map(String::as_str);
+    let codes: Vec<&str> = [&found.code, &found.error_type]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .chain(more_codes)
+        .collect();
+    let words = found.message.as_deref().unwrap_or_default();
+    let retry_after = retry_after(found.retry_delay.as_deref(), words);
+    let said = Said {
+        codes: &codes,
+        message: words,
+        param: found.param.as_deref(),
+        has_findings: found.has_findings,
+        has_time: retry_after.is_some(),
+    };
+    let (kind, status) = classify(status.or(found.status), &said);
     let message = found
         .message
         .unwrap_or_else(|| format!("the provider answered with status {status} and no readable message"));
-    let retry_after = retry_after(found.retry_delay.as_deref(), &message);
     ProviderError {
-        kind: classify(status, &words),
+        kind,
         status,
         message: shortened(&message),
         error_type: found.error_type,
@@ -97,10 +113,8 @@ fn look_into(value: &Value, found: &mut Found, depth: usize) {
 }
 
 fn look_into_fields(fields: &Map<String, Value>, found: &mut Found, depth: usize) {
-    // OpenRouter repeats the provider behind it word for word, which says more than its own "Provider returned error".
-    if let Some(raw) = fields.get("metadata").and_then(|metadata| metadata.get("raw")).and_then(Value::as_str)
-    {
-        keep(&mut found.message, Some(nested_text(raw)));
+    if let Some(metadata) = fields.get("metadata") {
+        look_into_metadata(metadata, found);
     }
     for name in ["error", "message", "detail", "error_msg", "msg", "error_message", "errors", "details"] {
         if let Some(inner) = fields.get(name) {
@@ -134,6 +148,23 @@ fn look_into_fields(fields: &Map<String, Value>, found: &mut Found, depth: usize
         };
         keep(&mut found.code, code);
     }
+}
+
+/// What OpenRouter puts beside its message.
+fn look_into_metadata(metadata: &Value, found: &mut Found) {
+    let text = |name: &str| metadata.get(name).and_then(Value::as_str);
+    // It repeats the provider behind it word for word, which says more than its own "Provider returned error".
+    if let Some(raw) = text("raw") {
+        keep(&mut found.message, Some(nested_text(raw)));
+    }
+    // The narrowest first.
+    let names = ["limit_source", "error_type", "provider_code", "provider_error_code"];
+    found.more_codes.extend(names.into_iter().filter_map(text).map(str::to_owned));
+    let has_reasons =
+        metadata.get("reasons").and_then(Value::as_array).is_some_and(|reasons| !reasons.is_empty());
+    found.has_findings |= has_reasons || metadata.get("flagged_input").is_some_and(Value::is_string);
+    let seconds = metadata.get("retry_after_seconds").and_then(Value::as_f64);
+    keep(&mut found.retry_delay, seconds.map(|seconds| format!("{seconds}s")));
 }
 
 fn keep(place: &mut Option<String>, text: Option<String>) {
