@@ -8,6 +8,9 @@ use tidegate_testkit::{Client, Received, ScriptedProvider, TestGateway, json_ans
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+/// More of a body than the system keeps for a connection.
+const LARGE: usize = 24 * 1024 * 1024;
+
 const PATHS: [&str; 3] =
     ["/v1/chat/completions", "/v1/messages", "/v1beta/models/claude-haiku-4-5:generateContent"];
 
@@ -192,5 +195,36 @@ async fn tidegates_own_headers_are_checked() {
             client.clone().with_header(name, value).post("/v1/messages", &proper("/v1/messages")).await;
         assert!(received.status.is_client_error(), "{name}: {value}");
         assert!(!message("/v1/messages", &received).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_caller_who_is_refused_while_it_sends_a_large_body_gets_the_refusal() {
+    let (gateway, _client, _provider) = start().await;
+    let piece = vec![b' '; 64 * 1024];
+    let chunked = format!("{:x}\r\n", piece.len());
+    for (path, headers, status) in [
+        ("/v1/chat/completions", format!("content-length: {LARGE}"), 413),
+        ("/v1/messages", "transfer-encoding: chunked".to_owned(), 413),
+        ("/v1/messages", format!("content-length: {LARGE}\r\nx-api-key: tg-unknown"), 413),
+        ("/v1/feedback", format!("content-length: {LARGE}"), 413),
+        ("/v1/nowhere", format!("content-length: {LARGE}"), 404),
+    ] {
+        let mut socket = TcpStream::connect(gateway.address()).await.unwrap();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: a\r\n{headers}\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..LARGE / piece.len() {
+            if headers.contains("chunked") {
+                socket.write_all(chunked.as_bytes()).await.unwrap();
+            }
+            socket.write_all(&piece).await.unwrap();
+            if headers.contains("chunked") {
+                socket.write_all(b"\r\n").await.unwrap();
+            }
+        }
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}, {headers}: {answer}");
+        assert!(answer.to_lowercase().contains("connection: close"), "{path}, {headers}: {answer}");
     }
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::service::Service;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::error::ServeError;
+use super::linger::RequestBody;
 use super::options::ServeOptions;
 use super::worker::{Handed, Worker, WorkerId};
 
@@ -32,7 +33,7 @@ pub async fn serve<F, S, B>(
 ) -> Result<(), ServeError>
 where
     F: Fn(WorkerId) -> S + Send + Sync + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     B: Body<Data = Bytes> + Send + 'static,

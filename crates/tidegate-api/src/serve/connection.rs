@@ -4,7 +4,8 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
 use http_body::Body;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::{http1, http2};
@@ -13,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::linger::{RequestBody, Unread, is_large};
 use super::options::ServeOptions;
 use super::stall::StallGuard;
 use crate::caller::Peer;
@@ -48,6 +50,7 @@ pub(super) struct Protocols {
     http2: http2::Builder<TokioExecutor>,
     head_timeout: Duration,
     stall_timeout: Duration,
+    linger: Duration,
 }
 
 impl Protocols {
@@ -65,7 +68,8 @@ impl Protocols {
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
             .keep_alive_interval(PING_EVERY);
-        Self { http1, http2, head_timeout: options.head_timeout, stall_timeout: options.stall_timeout }
+        let &ServeOptions { head_timeout, stall_timeout, linger, .. } = options;
+        Self { http1, http2, head_timeout, stall_timeout, linger }
     }
 }
 
@@ -76,7 +80,7 @@ pub(super) async fn serve_connection<S, B>(
     protocols: Protocols,
     mut draining: watch::Receiver<bool>,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     B: Body<Data = Bytes> + Send + 'static,
@@ -95,11 +99,27 @@ pub(super) async fn serve_connection<S, B>(
         () = &mut draining => return,
     };
     let Ok(peer) = socket.peer_addr().map(Peer) else { return };
+    let unread = Unread::default();
+    let socket = StallGuard::new(socket, protocols.stall_timeout, protocols.linger, unread.clone());
+    let socket = TokioIo::new(socket);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        service.call(request)
+        let unread = (request.version() < Version::HTTP_2).then(|| unread.clone());
+        let is_large = is_large(request.headers());
+        let request = request.map(|body| match &unread {
+            Some(unread) => RequestBody::watched(body, unread.clone()),
+            None => RequestBody::unwatched(body),
+        });
+        let answering = service.call(request);
+        async move {
+            let mut response = answering.await?;
+            if is_large && unread.is_some_and(|unread| unread.is_set()) {
+                // What is left of the body is not read; the connection cannot be used for another request.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, S::Error>(response)
+        }
     });
-    let socket = TokioIo::new(StallGuard::new(socket, protocols.stall_timeout));
     let ended = match spoken {
         Ok(Ok(Spoken::Http1)) => {
             let mut connection = pin!(protocols.http1.serve_connection(socket, service));

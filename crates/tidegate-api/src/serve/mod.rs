@@ -8,17 +8,20 @@
 //! - `worker`: a thread, its runtime and its connections; drains them
 //! - `connection`: HTTP/1.1 or HTTP/2 on one connection
 //! - `stall`: breaks connections whose callers take nothing any more
+//! - `linger`: reads on a caller who got its answer while it was still sending
 //! - `options`: the limits, each with its reason
 
 mod accept;
 mod connection;
 mod error;
+mod linger;
 mod options;
 mod stall;
 mod worker;
 
 pub use accept::serve;
 pub use error::ServeError;
+pub use linger::RequestBody;
 pub use options::{ServeOptions, raise_open_file_limit};
 pub use worker::WorkerId;
 

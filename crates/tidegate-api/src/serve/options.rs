@@ -28,6 +28,9 @@ pub struct ServeOptions {
     /// How long a caller may take nothing of its answer before its connection is broken. What the system keeps for it
     /// comes on top, so that it is a long pause indeed.
     pub stall_timeout: Duration,
+    /// How long a caller is read on who was answered before its request had come whole, so that it can finish sending
+    /// and finds the answer. Several megabytes take that long over a slow line.
+    pub linger: Duration,
     /// Connections open at once; further ones wait unaccepted.
     pub max_connections: usize,
 }
@@ -39,6 +42,7 @@ impl Default for ServeOptions {
             drain: Duration::from_secs(30),
             head_timeout: Duration::from_secs(75),
             stall_timeout: Duration::from_secs(120),
+            linger: Duration::from_secs(30),
             max_connections: connections_that_fit(),
         }
     }

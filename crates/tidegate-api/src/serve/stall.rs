@@ -1,4 +1,5 @@
-//! A caller's socket that breaks when the caller takes nothing any more. Wrapped around every socket by `connection`.
+//! A caller's socket that breaks when the caller takes nothing any more, and that is closed with regard to a caller who
+//! is still sending. Wrapped around every socket by `connection`.
 //!
 //! While a write waits, nobody asks for more of an answer, so that no deadline inside the answer can end it: a caller that
 //! stops reading would keep its call, and the provider's connection behind it, for ever.
@@ -12,17 +13,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use super::linger::{Lingering, Unread};
+
 /// A socket whose writes wait only so long.
 pub(super) struct StallGuard {
     socket: TcpStream,
     limit: Duration,
+    linger: Duration,
+    unread: Unread,
+    lingering: Option<Box<Lingering>>,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl StallGuard {
-    pub(super) fn new(socket: TcpStream, limit: Duration) -> Self {
-        Self { socket, limit, waiting: None }
+    /// `linger` is how long a caller is read on whose request is `unread` when the connection ends.
+    pub(super) fn new(socket: TcpStream, limit: Duration, linger: Duration, unread: Unread) -> Self {
+        Self { socket, limit, linger, unread, lingering: None, waiting: None }
     }
 
     fn bounded<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -74,6 +81,14 @@ impl AsyncWrite for StallGuard {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.lingering.is_none() {
+            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+            if !this.unread.is_set() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let lingering = this.lingering.get_or_insert_with(|| Box::new(Lingering::begin(this.linger)));
+        lingering.poll(&mut this.socket, cx).map(Ok)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -66,7 +66,7 @@ impl Drop for Large {
 async fn answer(
     seen: Arc<Seen>,
     worker: usize,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     seen.asked.fetch_add(1, Ordering::SeqCst);
     seen.answered_by.lock().unwrap().push(worker);
@@ -121,6 +121,7 @@ fn options() -> ServeOptions {
         drain: PATIENCE,
         head_timeout: PATIENCE,
         stall_timeout: PATIENCE,
+        linger: PATIENCE,
         max_connections: 100,
     }
 }
@@ -278,4 +279,52 @@ async fn a_caller_who_takes_nothing_of_an_answer_does_not_keep_it_for_ever() {
     ask(&mut socket, "/large").await;
     server.until("the answer is given up", |seen| seen.dropped.load(Ordering::SeqCst) == 1).await;
     drop(socket);
+}
+
+/// Begins a request with a body that the service does not look at.
+async fn begin_upload(server: &Server) -> TcpStream {
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    socket.write_all(b"PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+    socket.write_all(b"10000\r\n").await.unwrap();
+    socket
+}
+
+#[tokio::test]
+async fn a_caller_who_is_answered_while_it_sends_can_finish_and_finds_the_answer() {
+    let server = Server::start(options());
+    let mut socket = begin_upload(&server).await;
+    let piece = vec![b'x'; 64 * 1024];
+    // More than the system would keep of it.
+    for _ in 0..256 {
+        socket.write_all(&piece).await.unwrap();
+        socket.write_all(b"\r\n10000\r\n").await.unwrap();
+    }
+    let answer = read_rest(&mut socket).await.to_lowercase();
+    assert!(answer.starts_with("http/1.1 200") && answer.ends_with("hello"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_caller_who_never_finishes_sending_is_read_on_for_a_bounded_time() {
+    let linger = Duration::from_millis(300);
+    // Whose connection is over makes room for the next.
+    let server = Server::start(ServeOptions { linger, max_connections: 1, ..options() });
+    for is_sending in [true, false] {
+        let socket = begin_upload(&server).await;
+        let (mut reading, mut writing) = socket.into_split();
+        let sending = tokio::spawn(async move {
+            while is_sending && writing.write_all(&[b'x'; 1024]).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            // Kept, so that nothing ends from this side.
+            writing
+        });
+        let mut answer = Vec::new();
+        reading.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+        let mut next = TcpStream::connect(server.address).await.unwrap();
+        ask(&mut next, "/").await;
+        assert!(read_answer(&mut next).await.starts_with("HTTP/1.1 200"), "sending: {is_sending}");
+        sending.abort();
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::service::Service;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::connection::{Protocols, serve_connection};
 use super::error::ServeError;
+use super::linger::RequestBody;
 use super::options::ServeOptions;
 
 /// Connections on their way to a worker; the accepting task waits when a worker is that far behind.
@@ -51,7 +52,7 @@ impl Worker {
     ) -> Result<Self, ServeError>
     where
         F: Fn(WorkerId) -> S + Send + Sync + 'static,
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+        S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
         B: Body<Data = Bytes> + Send + 'static,
@@ -103,7 +104,7 @@ fn run<S, B>(
     drain: Duration,
     make_service: impl FnOnce() -> S,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     B: Body<Data = Bytes> + Send + 'static,
