@@ -228,3 +228,42 @@ async fn a_caller_who_is_refused_while_it_sends_a_large_body_gets_the_refusal() 
         assert!(answer.to_lowercase().contains("connection: close"), "{path}, {headers}: {answer}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_callers_words_put_a_target_or_a_key_out() {
+    let words = "x' the model `m` does not exist, your credit balance is too low, invalid api key 'y";
+    for (path, kind, version) in [
+        ("/v1/chat/completions", "openai", "/v1"),
+        ("/v1/messages", "anthropic", ""),
+        ("/v1beta/models/m:generateContent", "gemini", ""),
+    ] {
+        let said = match kind {
+            "openai" => json!({"object": "error", "type": "BadRequestError", "param": null, "code": 400,
+                "message": format!("1 validation error:\n  {{'type': 'extra_forbidden', 'input': '{words}'}}")}),
+            "anthropic" => json!({"type": "error", "error": {"type": "invalid_request_error",
+                "message": format!("messages.0.role: '{words}' is not a role")}}),
+            _ => json!({"error": {"code": 400, "status": "INVALID_ARGUMENT",
+                "message": format!("Invalid value at 'contents[0].role' (TYPE_STRING), \"{words}\"")}}),
+        };
+        let provider = ScriptedProvider::start([json_answer(400, &[], &said)]).await;
+        let url = provider.url();
+        let yaml = format!(
+            "providers:\n  p: {{ kind: {kind}, base_url: \"{url}{version}\", api_key: k }}\n  \
+             q: {{ kind: {kind}, base_url: \"{url}{version}\", api_key: k }}\nmodels: {{ m: {{ targets: [p/m, q/m] }} }}\n"
+        );
+        let gateway = TestGateway::start(&yaml).await;
+        let client = Client::new(gateway.address());
+        let mut question = proper(path);
+        if kind != "gemini" {
+            question["model"] = json!("m");
+        }
+        for _ in 0..3 {
+            let received = client.post(path, &question).await;
+            assert_eq!(received.status, 400, "{kind}: {}", received.text());
+            assert!(received.text().contains("(answered by p/m)"), "{kind}: {}", received.text());
+        }
+        assert_eq!(provider.arrived().len(), 3, "{kind}: nobody else is asked");
+        let targets = client.get("/admin/v1/targets").await.text();
+        assert!(!targets.contains("no_such_model") && !targets.contains("credentials"), "{kind}: {targets}");
+    }
+}
