@@ -9,13 +9,13 @@ use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use tidegate_gateway::accept::PathParts;
-use tidegate_gateway::queue::Place;
 use tidegate_gateway::{Answer, Arrival, GatewayError, Operation, walk};
 use tidegate_store::CallId;
 use tidegate_wire::Dialect;
 
 use crate::app::Worker;
 use crate::place::{self, PlacedBody};
+use crate::serve::CutOff;
 use crate::{caller, error};
 
 /// A request whose model and stream flag are in the body.
@@ -69,7 +69,8 @@ async fn serve(
 ) -> Response {
     let at = Instant::now();
     let id = CallId::now();
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    let mut ending = CutOff::of(&mut head.extensions);
     let outcome = async {
         // Before the body is read: strangers cannot make Tidegate hold theirs.
         let principal = caller::authenticate(&worker.gateway, &head, operation.as_str()).await?;
@@ -80,17 +81,31 @@ async fn serve(
             Arrival { at, operation, dialect, path, principal, end_user, headers: head.headers, body };
         Ok((place, walk(&worker.gateway, &worker.upstream, id, arrival).await?))
     };
-    match outcome.await {
-        Ok((place, answer)) => respond(dialect, id, place, answer),
+    let outcome = tokio::select! {
+        biased;
+        outcome = outcome => outcome,
+        // What is under way ends here, as if its caller had hung up.
+        () = &mut ending => Err(GatewayError::ending().into()),
+    };
+    match outcome {
+        Ok((place, Answer { headers, is_event_stream, body })) => {
+            respond(dialect, id, headers, is_event_stream, PlacedBody::new(body, place, ending))
+        }
         Err(refusal) => error::respond(dialect, id, &refusal),
     }
 }
 
-fn respond(dialect: Dialect, id: CallId, place: Place, answer: Answer) -> Response {
-    let mut response = Response::new(Body::new(PlacedBody { body: answer.body, _place: place }));
+fn respond(
+    dialect: Dialect,
+    id: CallId,
+    said: HeaderMap,
+    is_event_stream: bool,
+    body: PlacedBody,
+) -> Response {
+    let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
-    *headers = answer.headers;
-    if answer.is_event_stream {
+    *headers = said;
+    if is_event_stream {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     } else {

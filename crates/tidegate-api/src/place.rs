@@ -12,11 +12,12 @@ use http::header::CONNECTION;
 use http::request::Parts;
 use http_body::{Frame, SizeHint};
 use tidegate_gateway::queue::{NoPlace, Place, is_for_later, priority_of};
-use tidegate_gateway::{AnswerBody, Gateway, Principal, Refusal};
+use tidegate_gateway::{AnswerBody, Gateway, GatewayError, Principal, Refusal};
 use tidegate_policy::Priority;
 use tidegate_wire::Dialect;
 
 use crate::body;
+use crate::serve::Ending;
 
 /// Bodies up to this size are read while their call waits: the server holds about as much of them already. It tells
 /// at once when such a caller hangs up, and how urgent the call is. What is larger stays with its caller until there is a
@@ -74,10 +75,20 @@ fn time_of(head: &Parts) -> Option<std::time::Duration> {
     tidegate_config::parse_duration(said.trim()).ok()
 }
 
-/// An answer's body, with the place of its call: taken until the caller has the last of it, or has gone.
+/// An answer's body, with the place of its call: taken until the caller has the last of it, or has gone. A stream that is
+/// still open when the gateway ends says so, rather than break off.
 pub(crate) struct PlacedBody {
-    pub(crate) body: AnswerBody,
-    pub(crate) _place: Place,
+    body: AnswerBody,
+    _place: Place,
+    ending: Option<Ending>,
+}
+
+impl PlacedBody {
+    pub(crate) fn new(body: AnswerBody, place: Place, ending: Ending) -> Self {
+        // A whole answer is there already.
+        let ending = body.is_stream().then_some(ending);
+        Self { body, _place: place, ending }
+    }
 }
 
 impl http_body::Body for PlacedBody {
@@ -88,7 +99,16 @@ impl http_body::Body for PlacedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.body).poll_frame(context);
+        // Looked at when there is nothing to say, which is soon after every event.
+        let is_ending = |ending: &mut Ending| polled.is_pending() && ending.as_mut().poll(context).is_ready();
+        if !this.ending.as_mut().is_some_and(is_ending) {
+            return polled;
+        }
+        this.ending = None;
+        this.body.cut_off(&GatewayError::ending());
+        Pin::new(&mut this.body).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use tidegate_wire::{CallerError, ErrorClass, FailureKind, RequestError};
 
+/// When to come back to a gateway that is being stopped: another replica takes the call at once.
+const AFTER_A_RESTART: Duration = Duration::from_secs(1);
+
 /// Who is at fault: what the operator asks first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
@@ -149,6 +152,18 @@ impl GatewayError {
             source: Source::Gateway,
             retry_after: Some(retry_after),
             ..Self::bad_request(message)
+        }
+    }
+
+    /// Tidegate is being stopped, and the call has taken longer than the time for draining.
+    pub fn ending() -> Self {
+        Self {
+            code: Some("shutting_down".into()),
+            ..Self::unavailable(
+                "Tidegate is being stopped and could not wait for this answer any longer. What came so far is \
+                 incomplete; ask again.",
+                AFTER_A_RESTART,
+            )
         }
     }
 

@@ -22,6 +22,9 @@ use tokio::task::JoinHandle;
 /// How soon decisions about experiments are made and followed.
 const SOON: Duration = Duration::from_millis(100);
 
+/// How long calls in flight may go on when a test ends, whatever the configuration says.
+const LONGEST_DRAIN: Duration = Duration::from_secs(5);
+
 /// A running gateway with a data directory of its own. Dropped, it stops.
 #[derive(Debug)]
 pub struct TestGateway {
@@ -48,6 +51,7 @@ impl TestGateway {
     pub async fn start_with(yaml: &str, ledger: LedgerOptions) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         let settings = settings(&directory, yaml);
+        let drain = settings.server.drain.min(LONGEST_DRAIN);
         let store = Store::open(&directory.path().join("data")).await.expect("the store opens");
         let ledger = store.ledger(ledger).await.expect("the ledger opens");
         let follower = Follower::load(store.access()).await.expect("the store tells who there is");
@@ -75,7 +79,7 @@ impl TestGateway {
         let access = store.access().with_master_key(Some(master_key()));
         let administration = Administration { store: store.clone(), access, audit: audit.clone() };
         let app = App::new(Arc::clone(&gateway), metrics).with_administration(administration);
-        let options = ServeOptions { workers: 2, drain: Duration::from_secs(5), ..ServeOptions::default() };
+        let options = ServeOptions { workers: 2, drain, ..ServeOptions::default() };
         let running = tokio::spawn(async move {
             let shutdown = async {
                 // A dropped sender stops it as well.
@@ -181,12 +185,17 @@ impl TestGateway {
         calls
     }
 
-    /// Stops it: drains calls in flight and closes the ledger.
-    pub async fn stop(mut self) {
+    /// Takes no more calls and waits for those in flight, as long as `server.drain` says.
+    pub async fn drain(&mut self) {
         drop(self.stop.take());
         if let Some(running) = self.running.take() {
             running.await.expect("the server ends in order");
         }
+    }
+
+    /// Stops it: drains calls in flight and closes the ledger.
+    pub async fn stop(mut self) {
+        self.drain().await;
         self.following.abort();
         self.trying_out.abort();
         self.checking.abort();

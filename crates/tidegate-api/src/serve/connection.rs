@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::linger::{RequestBody, Unread, is_large};
 use super::options::ServeOptions;
+use super::phase::{CutOff, Phase, wait_for};
 use super::stall::StallGuard;
 use crate::caller::Peer;
 
@@ -78,7 +79,7 @@ pub(super) async fn serve_connection<S, B>(
     socket: TcpStream,
     service: S,
     protocols: Protocols,
-    mut draining: watch::Receiver<bool>,
+    phases: watch::Receiver<Phase>,
 ) where
     S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -90,10 +91,7 @@ pub(super) async fn serve_connection<S, B>(
     if socket.set_nodelay(true).is_err() {
         return;
     }
-    let mut draining = pin!(async move {
-        // Also when the worker has gone, which amounts to the same.
-        let _ = draining.wait_for(|draining| *draining).await.map(drop);
-    });
+    let mut draining = pin!(wait_for(phases.clone(), Phase::Draining));
     let spoken = tokio::select! {
         spoken = tokio::time::timeout(protocols.head_timeout, spoken(&socket)) => spoken,
         () = &mut draining => return,
@@ -104,6 +102,7 @@ pub(super) async fn serve_connection<S, B>(
     let socket = TokioIo::new(socket);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(CutOff::new(phases.clone()));
         let unread = (request.version() < Version::HTTP_2).then(|| unread.clone());
         let is_large = is_large(request.headers());
         let request = request.map(|body| match &unread {

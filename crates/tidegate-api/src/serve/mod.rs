@@ -9,6 +9,7 @@
 //! - `connection`: HTTP/1.1 or HTTP/2 on one connection
 //! - `stall`: breaks connections whose callers take nothing any more
 //! - `linger`: reads on a caller who got its answer while it was still sending
+//! - `phase`: tells calls in flight that the time for draining is over
 //! - `options`: the limits, each with its reason
 
 mod accept;
@@ -16,6 +17,7 @@ mod connection;
 mod error;
 mod linger;
 mod options;
+mod phase;
 mod stall;
 mod worker;
 
@@ -23,6 +25,7 @@ pub use accept::serve;
 pub use error::ServeError;
 pub use linger::RequestBody;
 pub use options::{ServeOptions, raise_open_file_limit};
+pub(crate) use phase::{CutOff, Ending};
 pub use worker::WorkerId;
 
 #[cfg(test)]

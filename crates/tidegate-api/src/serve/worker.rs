@@ -17,6 +17,7 @@ use super::connection::{Protocols, serve_connection};
 use super::error::ServeError;
 use super::linger::RequestBody;
 use super::options::ServeOptions;
+use super::phase::Phase;
 
 /// Connections on their way to a worker; the accepting task waits when a worker is that far behind.
 const HANDED_AT_ONCE: usize = 128;
@@ -26,6 +27,9 @@ const BLOCKING_THREADS: usize = 16;
 
 /// How long a worker waits for blocking work when it ends; such work is a look-up that nobody waits for any more.
 const BLOCKING_GRACE: Duration = Duration::from_millis(100);
+
+/// How long calls that are still in flight when the time for draining is over may take to tell their callers so.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Which worker: 0 up to the number of workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,28 +116,30 @@ fn run<S, B>(
 {
     runtime.block_on(async {
         let service = make_service();
-        let (begin_draining, draining) = watch::channel(false);
+        let (phase, phases) = watch::channel(Phase::Serving);
         // Each connection holds a sender: the channel closes with the last of them.
         let (alive, mut all_closed) = mpsc::channel::<()>(1);
         while let Some(Handed { socket, place }) = incoming.recv().await {
             let counted = Counted { open: Arc::clone(open), _place: place, _alive: alive.clone() };
             // A socket that cannot be registered is closed here, like any connection that fails.
             let Ok(socket) = TcpStream::from_std(socket) else { continue };
-            let serving = serve_connection(socket, service.clone(), protocols.clone(), draining.clone());
+            let serving = serve_connection(socket, service.clone(), protocols.clone(), phases.clone());
             tokio::spawn(async move {
                 serving.await;
                 drop(counted);
             });
         }
         drop(alive);
-        begin_draining.send_replace(true);
-        if tokio::time::timeout(drain, all_closed.recv()).await.is_err() {
+        phase.send_replace(Phase::Draining);
+        if tokio::time::timeout(drain, all_closed.recv()).await.is_ok() {
+            return;
+        }
+        let late = open.load(Ordering::Relaxed);
+        tracing::warn!(late, ?drain, "connections were still open at the end of the time for draining");
+        phase.send_replace(Phase::Ending);
+        if tokio::time::timeout(LAST_WORDS, all_closed.recv()).await.is_err() {
             let cut_off = open.load(Ordering::Relaxed);
-            tracing::warn!(
-                cut_off,
-                ?drain,
-                "connections were still open at the end of the time for draining"
-            );
+            tracing::warn!(cut_off, "connections were cut off whose callers did not take the last word");
         }
     });
 }

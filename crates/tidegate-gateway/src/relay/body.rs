@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::stream::StreamRelay;
+use crate::error::GatewayError;
 
 /// The body of an answer. Dropped before its end, it cancels what is going on upstream.
 #[derive(Debug)]
@@ -23,6 +24,19 @@ impl AnswerBody {
     /// A body that is known already.
     pub fn whole(bytes: Bytes) -> Self {
         Self(Inner::Whole(Some(bytes)))
+    }
+
+    /// Whether it comes piece by piece.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.0, Inner::Stream(_))
+    }
+
+    /// Ends a stream that is not complete with this error, in the caller's own dialect. What was used is billed as for a
+    /// caller who hung up.
+    pub fn cut_off(&mut self, error: &GatewayError) {
+        if let Inner::Stream(relay) = &mut self.0 {
+            relay.cut_off(error);
+        }
     }
 
     pub(crate) fn stream(relay: Box<StreamRelay>) -> Self {

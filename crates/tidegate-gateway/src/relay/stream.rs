@@ -428,6 +428,23 @@ impl StreamRelay {
         self.end_with(&failure.to_error(), failure.kind);
     }
 
+    /// Nobody waits for the rest: the caller is told why, and the call is settled as if it had hung up. An answer that is
+    /// complete is left alone.
+    pub(super) fn cut_off(&mut self, error: &GatewayError) {
+        if matches!(self.state, State::Complete | State::Ended) {
+            self.settle();
+        } else {
+            let used = self.likely_used();
+            if let Some(settlement) = &mut self.settlement {
+                settlement.likely_used(used);
+            }
+            self.search = None;
+            let event = self.caller.codec().render_error_event(&error.to_caller_error(None));
+            self.queue(vec![event]);
+        }
+        self.end();
+    }
+
     /// The last word to the caller is an error.
     pub(super) fn end_with(&mut self, error: &GatewayError, kind: FailureKind) {
         if let Some(settlement) = &mut self.settlement {
