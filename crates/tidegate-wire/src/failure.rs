@@ -156,3 +156,9 @@ pub enum ErrorClass {
     /// A provider failed (502), or Tidegate itself did (500).
     Upstream,
 }
+
+/// A wait that a provider asks for, in seconds. One that no clock can hold is as good as the longest that one can; what is
+/// negative or no number says nothing.
+pub fn wait_of_seconds(seconds: f64) -> Option<Duration> {
+    (seconds >= 0.0).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+}

@@ -30,7 +30,7 @@ pub use dialects::{
     Codec, Dialect, PathFacts, RenderedRequest, ReplyError, ReplyOptions, RequestError, RequestOptions,
     StreamDecoder, StreamEncoder,
 };
-pub use failure::{CallerError, ErrorClass, FailureKind, ProviderError};
+pub use failure::{CallerError, ErrorClass, FailureKind, ProviderError, wait_of_seconds};
 pub use loss::{Field, Losses};
 pub use target::{CacheMarkers, Continuation, ReasoningBack, TargetTraits, ThinkingStyle};
 pub use tier::ServedTier;

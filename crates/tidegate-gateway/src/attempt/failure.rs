@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use tidegate_policy::rule;
-use tidegate_wire::{ErrorClass, FailureKind, ProviderError, ReplyError};
+use tidegate_wire::{ErrorClass, FailureKind, ProviderError, ReplyError, wait_of_seconds};
 
 use super::withheld::Withheld;
 use crate::error::{GatewayError, Source};
@@ -263,14 +263,17 @@ fn shortened(mut words: String) -> String {
 /// When a provider says to come back: `retry-after-ms`, `retry-after` (seconds or a date), or the `x-ratelimit-reset-*`
 /// of what ran out.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    said_wait(headers).map(|wait| wait.min(LONGEST_RETRY_AFTER))
+}
+
+fn said_wait(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let seconds =
-        |text: &str| text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    if let Some(milliseconds) = text("retry-after-ms").and_then(|value| value.parse::<f64>().ok()) {
-        return Duration::try_from_secs_f64(milliseconds / 1000.0).ok();
+    let number = |text: &str| text.parse::<f64>().ok();
+    if let Some(milliseconds) = text("retry-after-ms").and_then(number) {
+        return wait_of_seconds(milliseconds / 1000.0);
     }
     if let Some(value) = text("retry-after") {
-        return seconds(value).or_else(|| until_http_date(value));
+        return number(value).map_or_else(|| until_http_date(value), wait_of_seconds);
     }
     let is_used_up = |remaining: &str| text(remaining).is_none_or(|left| left == "0");
     let resets = ["requests", "tokens"].iter().filter_map(|what| {
@@ -354,6 +357,13 @@ mod tests {
             (&[("retry-after", "2")][..], Some(2_000)),
             (&[("retry-after", "0.5")], Some(500)),
             (&[("retry-after-ms", "120"), ("retry-after", "9")], Some(120)),
+            // As good as never is not the same as nothing.
+            (&[("retry-after", "99999999999999999999")], Some(86_400_000)),
+            (&[("retry-after", "inf")], Some(86_400_000)),
+            (&[("retry-after-ms", "1e300")], Some(86_400_000)),
+            (&[("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT")], Some(86_400_000)),
+            (&[("retry-after", "-1")], None),
+            (&[("retry-after", "NaN")], None),
             (&[("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")], Some(0)),
             (
                 &[("x-ratelimit-reset-requests", "6m0s"), ("x-ratelimit-remaining-requests", "0")],

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::types::to_whole_number;
+use crate::failure::wait_of_seconds;
 use crate::own_words::OwnWords;
 use crate::{CallerError, ErrorClass, FailureKind, ProviderError};
 
@@ -139,7 +140,7 @@ fn read_details(error: &Value) -> Details {
 /// Reads a duration of protocol buffers: `34.4s`.
 fn parse_delay(text: &str) -> Option<Duration> {
     let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
+    wait_of_seconds(seconds)
 }
 
 fn kind_of(status: u16, word: &str, message: &str, details: &Details) -> FailureKind {

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::failure::FailureKind;
+use crate::failure::{FailureKind, wait_of_seconds};
 use crate::own_words::OwnWords;
 
 /// Codes and types that say by themselves what it is, in lower case.
@@ -402,5 +402,5 @@ fn read_duration(text: &str) -> Option<Duration> {
         seconds += number.parse::<f64>().ok()? * factor;
         rest = next;
     }
-    Duration::try_from_secs_f64(seconds).ok().filter(|duration| !duration.is_zero())
+    wait_of_seconds(seconds).filter(|duration| !duration.is_zero())
 }
