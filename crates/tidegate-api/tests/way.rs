@@ -200,3 +200,29 @@ async fn the_callers_own_deadline_bounds_all_attempts_together() {
     assert_eq!(received.status, 504);
     assert!(received.took < Duration::from_secs(20), "{:?}", received.took);
 }
+
+#[tokio::test]
+async fn a_stream_whose_lines_end_by_carriage_return_alone_is_whole_though_it_is_closed_right_behind_its_last_event()
+ {
+    let piece = |text: &str, rest: &str| {
+        format!(
+            "data: {{\"candidates\":[{{\"index\":0,\"content\":{{\"role\":\"model\",\"parts\":[{{\"text\":\"{text}\"}}]}}{rest}}}],\
+             \"modelVersion\":\"m\"}}"
+        )
+    };
+    let last = piece(" world", ",\"finishReason\":\"STOP\"");
+    for (first_end, last_end) in [("\r\r", "\r\r"), ("\n\n", "\n\r"), ("\r\n\r\n", "\r\n\r")] {
+        let events = [piece("Hello", "") + first_end, last.clone() + last_end];
+        let provider = ScriptedProvider::start([event_stream(&events.each_ref().map(String::as_str))]).await;
+        let yaml =
+            format!("providers: {{ g: {{ kind: gemini, base_url: \"{}\", api_key: k }} }}\n", provider.url());
+        let gateway = TestGateway::start(&yaml).await;
+        let client = Client::new(gateway.address());
+        let question =
+            json!({"model": "g/m", "stream": true, "messages": [{"role": "user", "content": "Hi"}]});
+        let text = client.post("/v1/chat/completions", &question).await.text();
+        assert!(text.contains("Hello") && text.contains(" world"), "{last_end:?}: {text}");
+        assert!(text.contains("[DONE]") && !text.contains("error"), "{last_end:?}: {text}");
+        assert_eq!(gateway.calls_when(1).await[0].outcome, Outcome::Answered, "{last_end:?}");
+    }
+}

@@ -336,8 +336,10 @@ impl StreamRelay {
         let mut out = Vec::new();
         while let Some(Ok(mut frame)) = self.frames.finish() {
             // A last frame without its blank line is taken if it makes sense.
-            if frame.has_data && !frame.is_complete {
-                frame.raw = [&frame.raw, &b"\n\n"[..]].concat().into();
+            if frame.has_data {
+                if !frame.is_complete {
+                    frame.raw = [&frame.raw, &b"\n\n"[..]].concat().into();
+                }
                 match self.take_frame(&frame, &mut out) {
                     Ok(()) => {}
                     Err(Stopped::Departed) => return Err(Stopped::Departed),

@@ -7,8 +7,9 @@
 //! - A block without data (a keep-alive comment) is reported too, with empty `data` and `has_data` false.
 //! - An event that the end of the stream cuts off is reported by `finish` with `is_complete` false, since some
 //!   providers leave the last blank line out.
-//! - A lone carriage return at the end of what has arrived waits for the next byte, which may be its line feed.
-//!   A stream that ends its lines by carriage return alone is therefore one event late; nobody is known to send that.
+//! - A lone carriage return at the end of what has arrived waits for the next byte, which may be its line feed. Once a
+//!   stream has ended a line by a carriage return alone, the one of a blank line does not wait, or each event would
+//!   come with the next; a line feed behind it begins the next block, where it is one more blank line.
 
 use std::ops::Range;
 
@@ -61,6 +62,8 @@ pub struct SseDecoder {
     buffer: Buffer,
     block: Block,
     at_start_of_stream: bool,
+    /// A line was ended by a carriage return alone.
+    has_lone_returns: bool,
     has_failed: bool,
 }
 
@@ -83,6 +86,7 @@ impl SseDecoder {
             buffer: Buffer::Whole(Bytes::new()),
             block: Block::default(),
             at_start_of_stream: true,
+            has_lone_returns: false,
             has_failed: false,
         }
     }
@@ -152,17 +156,24 @@ impl SseDecoder {
             };
             let line_end = block.searched + offset;
             block.searched = line_end;
+            let line = block.line_start..line_end;
+            let ends_block = line.is_empty() && block.has_lines;
             let next_line = match (bytes.get(line_end), bytes.get(line_end + 1)) {
+                // Whatever follows, so that it makes no difference whether it has arrived.
+                (Some(b'\r'), _) if ends_block && self.has_lone_returns => line_end + 1,
                 (Some(b'\r'), None) => return None,
                 (Some(b'\r'), Some(b'\n')) => line_end + 2,
+                (Some(b'\r'), Some(_)) => {
+                    self.has_lone_returns = true;
+                    line_end + 1
+                }
                 _ => line_end + 1,
             };
-            let line = block.line_start..line_end;
             block.line_start = next_line;
             block.searched = next_line;
             if !line.is_empty() {
                 block.read_line(bytes, line);
-            } else if block.has_lines {
+            } else if ends_block {
                 return Some(next_line);
             }
         }

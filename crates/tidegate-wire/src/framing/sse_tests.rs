@@ -40,6 +40,7 @@ fn the_format_is_read_as_the_standard_says() {
         ("event: x\r\ndata: a\r\n\r\ndata: b\r\n\r\n", &["x|a", "message|b"]),
         ("data: a\r\rdata: b\r\rdata: c", &["message|a", "message|b", "~message|c"]),
         ("data: a\r\r", &["message|a"]),
+        ("data: a\rdata: b\r\n\r\ndata: c\r\r", &["message|a\nb", "message|c"]),
         ("data: a\ndata: b\ndata:\n\n", &["message|a\nb\n"]),
         ("data:a\n\ndata:  b\n\n", &["message|a", "message| b"]),
         ("data\n\ndata:\n\n", &["message|", "message|"]),
@@ -87,6 +88,16 @@ fn an_incomplete_event_is_held_back_and_the_complete_ones_are_not() {
     assert_eq!(decoder.pending(), b"data: b\n");
     decoder.push(Bytes::from_static(b"\n"));
     assert_eq!(decoder.next_event().unwrap().unwrap().raw, "data: b\n\n");
+}
+
+#[test]
+fn an_event_whose_lines_end_by_carriage_return_alone_does_not_wait_for_the_next() {
+    let mut decoder = SseDecoder::new();
+    for event in ["data: a\r\r", "event: x\rdata: b\r\r", "data: c\r\r"] {
+        decoder.push(Bytes::from_static(event.as_bytes()));
+        assert_eq!(decoder.next_event().unwrap().unwrap().raw, event);
+    }
+    assert!(decoder.finish().is_none());
 }
 
 #[test]
