@@ -18,6 +18,10 @@ use crate::signals::listen_for;
 /// Editors write a file in several steps; it is read once it has been left alone for so long.
 const QUIET: Duration = Duration::from_millis(200);
 
+/// A file that lacks providers or models which are in force may be one that is still being written, or was emptied to be
+/// written anew. It is believed when it still says so after this time.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
+
 /// Watches for reasons to reload.
 #[derive(Debug)]
 pub(crate) struct Reloads {
@@ -63,8 +67,10 @@ impl Reloads {
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => {
-                    self.seen = self.file.as_deref().and_then(fingerprint);
-                    self.reload(&gateway).await;
+                    self.seen = self.fingerprint();
+                    if let Some(settings) = self.read(&gateway).await {
+                        put_in_force(&gateway, &settings);
+                    }
                 }
                 Some(()) = self.changes.recv() => self.changed(&gateway).await,
             }
@@ -73,22 +79,44 @@ impl Reloads {
 
     /// Something happened in the file's directory: waits until it is over, then looks whether it concerned the file.
     async fn changed(&mut self, gateway: &Arc<Gateway>) {
-        while let Ok(Some(())) = tokio::time::timeout(QUIET, self.changes.recv()).await {}
-        let found = self.file.as_deref().and_then(fingerprint);
-        // A file that is gone for a moment is being replaced. Gone for good, it changes nothing until a reload is asked for.
-        if found.is_some() && found != self.seen {
+        loop {
+            while let Ok(Some(())) = tokio::time::timeout(QUIET, self.changes.recv()).await {}
+            let found = self.fingerprint();
+            // A file that is gone for a moment is being replaced. Gone for good, it changes nothing until a reload is
+            // asked for.
+            if found.is_none() || found == self.seen {
+                return;
+            }
             self.seen = found;
-            self.reload(gateway).await;
+            let Some(settings) = self.read(gateway).await else { return };
+            if takes_away(&gateway.settings(), &settings) {
+                tokio::time::sleep(SECOND_LOOK).await;
+                if self.fingerprint() != found {
+                    continue;
+                }
+            }
+            put_in_force(gateway, &settings);
         }
     }
 
-    async fn reload(&self, gateway: &Arc<Gateway>) {
+    fn fingerprint(&self) -> Option<u64> {
+        self.file.as_deref().and_then(fingerprint)
+    }
+
+    /// What the file says now; nothing, and a word in the log, where that cannot come into force.
+    async fn read(&self, gateway: &Arc<Gateway>) -> Option<Arc<Settings>> {
         let keys_exist = gateway.directory().has_caller_keys();
         let sources = Sources { keys_exist, ..self.sources.clone() };
         // The file may be on a disk that takes its time.
         let read = tokio::task::spawn_blocking(move || load(&sources)).await;
-        let settings = match read {
-            Ok(Ok(settings)) => Arc::new(settings),
+        match read {
+            Ok(Ok(settings)) if settings.providers.is_empty() && !gateway.settings().providers.is_empty() => {
+                tracing::error!(
+                    "the new configuration has no provider, as if it were not written yet; the old one stays in force"
+                );
+                None
+            }
+            Ok(Ok(settings)) => Some(Arc::new(settings)),
             Ok(Err(errors)) => {
                 for line in errors.to_string().lines() {
                     tracing::error!(
@@ -96,30 +124,39 @@ impl Reloads {
                         "the new configuration is wrong; the old one stays in force"
                     );
                 }
-                return;
+                None
             }
             Err(error) => {
                 tracing::error!(%error, "the configuration could not be read; the old one stays in force");
-                return;
-            }
-        };
-        let before = gateway.settings();
-        match gateway.reload(Arc::clone(&settings)) {
-            Ok(()) => {
-                tracing::info!(
-                    providers = settings.providers.len(),
-                    models = settings.models.len(),
-                    "the new configuration is in force"
-                );
-                tell_notices(&settings);
-                tell_restart(&before, &settings);
-            }
-            Err(error) => {
-                let mistake = chain(&error);
-                tracing::error!(mistake, "the new configuration is wrong; the old one stays in force");
+                None
             }
         }
     }
+}
+
+fn put_in_force(gateway: &Arc<Gateway>, settings: &Arc<Settings>) {
+    let before = gateway.settings();
+    match gateway.reload(Arc::clone(settings)) {
+        Ok(()) => {
+            tracing::info!(
+                providers = settings.providers.len(),
+                models = settings.models.len(),
+                "the new configuration is in force"
+            );
+            tell_notices(settings);
+            tell_restart(&before, settings);
+        }
+        Err(error) => {
+            let mistake = chain(&error);
+            tracing::error!(mistake, "the new configuration is wrong; the old one stays in force");
+        }
+    }
+}
+
+/// Whether providers or models are gone.
+fn takes_away(before: &Settings, now: &Settings) -> bool {
+    before.providers.keys().any(|name| !now.providers.contains_key(name))
+        || before.models.keys().any(|name| !now.models.contains_key(name))
 }
 
 /// Logs what the operator should know although nothing is wrong.

@@ -155,6 +155,35 @@ async fn a_second_signal_does_not_wait_for_calls_in_flight() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_being_written_takes_nothing_away() {
+    let provider = ScriptedProvider::start([answer()]).await;
+    let workplace = Workplace::new();
+    let both = configuration(&[("first", &provider), ("second", &provider)]);
+    workplace.write("tidegate.yaml", &both);
+    let mut gateway = workplace.start(&["serve"]);
+    let client = Client::new(gateway.address());
+    wait_for_status(&client, "second/gpt-5-mini", 200).await;
+
+    // Emptied to be written anew, by an editor or a full disk.
+    workplace.write("tidegate.yaml", "");
+    gateway.wait_for("the old one stays in force");
+    wait_for_status(&client, "first/gpt-5-mini", 200).await;
+    gateway.signal("HUP");
+    gateway.wait_for("the old one stays in force");
+
+    // Half of it is right by itself.
+    workplace.write("tidegate.yaml", &configuration(&[("first", &provider)]));
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let received = client.post("/v1/chat/completions", &ask("second/gpt-5-mini")).await;
+    assert_eq!(received.status, 200, "{}", received.text());
+    workplace.write(
+        "tidegate.yaml",
+        &configuration(&[("first", &provider), ("second", &provider), ("third", &provider)]),
+    );
+    wait_for_status(&client, "third/gpt-5-mini", 200).await;
+}
+
+#[tokio::test]
 async fn a_changed_file_is_in_force_soon_and_a_wrong_one_never() {
     let (first, second) =
         (ScriptedProvider::start([answer()]).await, ScriptedProvider::start([answer()]).await);
