@@ -245,7 +245,8 @@ pub(crate) fn to_caller(
         // Clients look for Retry-After on a 429; where the provider gave none, a short one is better than none.
         error.retry_after = Some(cooling.or(last.retry_after).unwrap_or(Duration::from_secs(1)));
     }
-    if plan.targets.len() > 1 {
+    // Where the request itself is at fault nobody else was asked.
+    if plan.targets.len() > 1 && error.source != Source::Caller {
         error.message.push_str(" All targets of this model were tried or are unavailable.");
     }
     error
