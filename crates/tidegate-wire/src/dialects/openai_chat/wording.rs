@@ -189,8 +189,6 @@ const CREDENTIALS: &[&str] = &[
 
 /// The account may not use this model; its other models are not concerned.
 const MODEL_NOT_FOR_ACCOUNT: &[&str] = &[
-    // OpenAI: "Project `proj_x` does not have access to model `gpt-4o`"
-    "does not have access to model",
     // Bedrock
     "have access to the model",
 ];
@@ -291,7 +289,9 @@ fn of_client_error(
         return FailureKind::ContentPolicy;
     }
     if let Some(kind) = by_code {
-        return kind;
+        // OpenAI says of a key that its project may not use the model. Another key may.
+        let is_keys_matter = status == 403 && says_code(said, &["model_not_found"]);
+        return if is_keys_matter { FailureKind::Credentials } else { kind };
     }
     match status {
         402 => FailureKind::OutOfQuota,
