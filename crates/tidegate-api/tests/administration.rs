@@ -423,20 +423,33 @@ async fn a_key_made_over_http_calls_models_until_it_is_disabled() {
     let admin = Admin::start().await;
     let owner = admin.role(Role::Owner).await;
     let made = admin.call(&owner, Method::POST, "/admin/v1/keys", &json!({"name": "mine"})).await.json();
-    let secret = made["secret"].as_str().unwrap().to_owned();
-    let until = async |status: u16| {
-        for _ in 0..100 {
-            if admin.get(&secret, "/v1/models").await.status == status {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-        panic!("/v1/models never answers {status}");
-    };
-    until(200).await;
+    let secret = made["secret"].as_str().unwrap();
+    assert_eq!(admin.get(secret, "/v1/models").await.status, 200);
     let path = format!("/admin/v1/keys/{}/disable", made["id"].as_str().unwrap());
     assert_eq!(admin.call(&owner, Method::POST, &path, &Value::Null).await.json()["state"], "disabled");
-    until(401).await;
+    assert_eq!(admin.get(secret, "/v1/models").await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_change_is_in_force_here_when_it_is_answered() {
+    let admin = Admin::start().await;
+    let owner = admin.role(Role::Owner).await;
+    let post = async |path: &str, body: Value| admin.call(&owner, Method::POST, path, &body).await.json();
+    let models =
+        async |secret: &Value| admin.get(secret.as_str().unwrap(), "/v1/models").await.status.as_u16();
+    for number in 0..10 {
+        let made = post("/admin/v1/keys", json!({"name": format!("key {number}")})).await;
+        assert_eq!(models(&made["secret"]).await, 200);
+        let path = format!("/admin/v1/keys/{}", made["id"].as_str().unwrap());
+        let rotated = post(&format!("{path}/rotate"), json!({"grace": "0s"})).await;
+        assert_eq!((models(&made["secret"]).await, models(&rotated["secret"]).await), (401, 200));
+        let only_chat = json!({"permissions": {"endpoints": ["chat"]}});
+        assert_eq!(admin.call(&owner, Method::PATCH, &path, &only_chat).await.status, 200);
+        assert_eq!(models(&rotated["secret"]).await, 403);
+        let open = json!({"permissions": {}});
+        assert_eq!(admin.call(&owner, Method::PATCH, &path, &open).await.status, 200);
+        assert_eq!(models(&rotated["secret"]).await, 200);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

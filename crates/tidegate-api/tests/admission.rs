@@ -214,6 +214,39 @@ async fn every_route_wants_a_key_that_is_valid() {
 }
 
 #[tokio::test]
+async fn a_key_that_was_made_elsewhere_works_at_its_first_call_among_strangers_too() {
+    let (_simulator, gateway) = start_with("server: { auth: open }\n").await;
+    let strangers: Vec<_> = (0..20)
+        .map(|_| {
+            let client = Client::new(gateway.address());
+            tokio::spawn(async move {
+                for _ in 0..20 {
+                    let made_up = KeySecret::generate().unwrap();
+                    let client = client.clone().with_header("x-api-key", made_up.expose());
+                    assert_eq!(
+                        client.get("/v1/models").await.status,
+                        200,
+                        "as nobody, since everybody may call"
+                    );
+                }
+            })
+        })
+        .collect();
+    for number in 0..20 {
+        // In the store alone, as another replica or the command line makes it.
+        let access = gateway.store().access();
+        let only_chat = permissions(&json!({"endpoints": ["chat"]}));
+        let new = NewKey { name: format!("key {number}"), ..only_chat };
+        let (_, key) = access.create_key(new, &tidegate_store::Actor::system()).await.unwrap();
+        let client = Client::new(gateway.address()).with_header("x-api-key", key.expose());
+        assert_eq!(client.get("/v1/models").await.status, 403, "it is known, and may not do this");
+    }
+    for stranger in strangers {
+        stranger.await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn every_route_asks_for_permission() {
     let (_simulator, gateway) = start().await;
     let elsewhere = gateway.key(permissions(&json!({"addresses": ["10.0.0.0/8"]}))).await;

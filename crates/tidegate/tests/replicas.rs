@@ -18,7 +18,7 @@ use common::fleet::{CENT, Caller, Fleet, Ground, Speech, actor, cents, count, re
 use http::StatusCode;
 use tidegate_policy::{Limits, ModelPattern, Permissions, RatePeriod};
 use tidegate_store::{EndUser, Grace, KeyUpdate, NewKey, NewOrganization, NewTeam, Scope};
-use tidegate_testkit::{Received, servers};
+use tidegate_testkit::{Client, Received, servers};
 
 /// A change is promised to be in force everywhere within a second. The rest is for a machine that is busy with tests.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(3);
@@ -298,6 +298,12 @@ async fn changes_are_soon_in_force(fleet: &Fleet, callers: [Caller; 3]) {
         for address in &fleet.addresses {
             assert_eq!(caller.ask(*address).await.status, 200);
         }
+    }
+    let made = fleet.ground.workplace(0).run(&["keys", "create", "--name", "new"]);
+    for address in &fleet.addresses {
+        let new =
+            Client::new(*address).with_header("authorization", &format!("Bearer {}", made.output.trim_end()));
+        assert_eq!(new.get("/v1/models").await.status, 200, "a new key works everywhere at once");
     }
     let command = |name: &str| {
         let ended = fleet.ground.workplace(0).run(&["keys", name, disabled.id.as_str()]);

@@ -88,6 +88,10 @@ async fn serve(
         body,
     };
     let done = perform(context, place_at(&worker.admin_places).await?, route).await;
+    if done.is_ok() && route.writes {
+        // Whoever makes a key here and uses it here, at once, is known.
+        worker.gateway.directory().take_over_changes().await;
+    }
     done.inspect_err(|error| write_down(administration, &actor, route, &path, error))
 }
 

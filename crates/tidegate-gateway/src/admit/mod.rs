@@ -43,14 +43,17 @@ pub async fn authenticate(
 ) -> Result<Principal, GatewayError> {
     let settings = gateway.settings();
     let directory = gateway.directory();
+    // What is not even formed like a key asks nobody.
+    let hash = presented.and_then(|presented| KeyHash::of_secret(presented.expose()));
+    let key = match hash {
+        Some(hash) => directory.find_or_hear_of(&hash).await.map(|key| (hash, key)),
+        None => None,
+    };
     let needs_key = match settings.server.auth {
         Auth::Open => false,
         Auth::Keys => true,
         Auth::KeysOnceOneExists => directory.has_caller_keys() || !settings.jwt.is_empty(),
     };
-    let key = presented
-        .and_then(|presented| KeyHash::of_secret(presented.expose()))
-        .and_then(|hash| directory.find(&hash).map(|key| (hash, key)));
     let Some((hash, key)) = key else {
         if let Some(token) = presented.filter(|shown| JwtVerifier::looks_like_token(shown.expose()))
             && let jwt = gateway.jwt()

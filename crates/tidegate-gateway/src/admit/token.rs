@@ -43,7 +43,7 @@ pub(super) async fn principal_of(
     let team = match &claims.team {
         None => None,
         Some(name) => {
-            let Some(team) = directory.team(&organization.id, name) else {
+            let Some(team) = directory.team_or_hear_of(&organization.id, name).await else {
                 // Whoever names a team that is not there must not be freed of every team's limits by it.
                 let message = format!("The team `{name}` that this token names does not exist here.");
                 let somebody = Principal::of_bearer(bearer(None, organization), address);

@@ -2,17 +2,11 @@
 //! this process, from another replica or from the command line. Run by the binary beside the server.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tidegate_store::{Access, Changed, Changes, StoreError};
 
 use super::Directory;
 
-/// How often the store is asked for changes. A change is in force everywhere within a second, with room for a slow
-/// database; an answer without changes costs one look at an index.
-const POLL: Duration = Duration::from_millis(250);
-/// How often it is asked while it does not answer.
-const POLL_AWAY: Duration = Duration::from_secs(1);
 /// After so many failed questions the log says it again.
 const TELL_EVERY: u32 = 60;
 
@@ -59,8 +53,9 @@ impl Follower {
     /// Follows for ever. While the store is away, everybody who was known stays known.
     pub async fn run(mut self, on_credentials: impl AsyncFn()) {
         let mut failures: u32 = 0;
+        self.directory.following.looked(0, false);
         loop {
-            tokio::time::sleep(if failures == 0 { POLL } else { POLL_AWAY }).await;
+            let up_to = self.directory.following.next_look(failures > 0).await;
             match self.refresh().await {
                 Ok(credentials) => {
                     if failures > 0 {
@@ -78,6 +73,7 @@ impl Follower {
                     failures = failures.saturating_add(1);
                 }
             }
+            self.directory.following.looked(up_to, failures > 0);
         }
     }
 

@@ -2,6 +2,7 @@
 //! store at the start and kept fresh by whoever follows its changes; asked by `admit`.
 
 mod follow;
+mod following;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,6 +16,7 @@ use tidegate_store::{
 };
 
 pub use follow::Follower;
+use following::Following;
 
 /// Keys are spread over so many maps, so that a change of one holds up few callers.
 const SHARDS: usize = 64;
@@ -36,6 +38,7 @@ pub struct Directory {
     has_caller_keys: AtomicBool,
     /// Limits that keys were given lately: of a million keys most have the same as others, and need none of their own.
     recent_limits: Mutex<VecDeque<Arc<Limits>>>,
+    following: Following,
 }
 
 type Shard = HashMap<KeyHash, Arc<ActiveKey>>;
@@ -133,6 +136,7 @@ impl Default for Directory {
             end_user_subjects: AtomicUsize::new(0),
             has_caller_keys: AtomicBool::new(false),
             recent_limits: Mutex::default(),
+            following: Following::default(),
         }
     }
 }
@@ -141,6 +145,20 @@ impl Directory {
     /// The key with this secret, whatever its state.
     pub fn find(&self, hash: &KeyHash) -> Option<Arc<ActiveKey>> {
         self.shard(hash).get(hash).map(Arc::clone)
+    }
+
+    /// The key with this secret. Where it is not known, the store is first asked for what has changed: the key may have
+    /// been made a moment ago, at another replica. Who is known waits for nothing.
+    pub(crate) async fn find_or_hear_of(&self, hash: &KeyHash) -> Option<Arc<ActiveKey>> {
+        if let Some(known) = self.find(hash) {
+            return Some(known);
+        }
+        if self.following.unknown_key().await { self.find(hash) } else { None }
+    }
+
+    /// Waits, within limits, until what this process has changed in the store is in force here.
+    pub async fn take_over_changes(&self) {
+        self.following.own_change().await;
     }
 
     /// The key with this id.
@@ -158,6 +176,18 @@ impl Directory {
             .values()
             .find(|team| team.organization.id == *organization && team.state.load().name == id_or_name)
             .map(Arc::clone)
+    }
+
+    /// The same. Where it is not known, the store is first asked for what has changed.
+    pub(crate) async fn team_or_hear_of(
+        &self,
+        organization: &OrganizationId,
+        id_or_name: &str,
+    ) -> Option<Arc<ActiveTeam>> {
+        if let Some(known) = self.team(organization, id_or_name) {
+            return Some(known);
+        }
+        if self.following.unknown_key().await { self.team(organization, id_or_name) } else { None }
     }
 
     /// The organisation with this id.

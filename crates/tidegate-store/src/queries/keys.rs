@@ -88,8 +88,10 @@ pub(crate) async fn list(
     on.into().all(sql.order("id DESC", limit), read).await
 }
 
-pub(crate) async fn is_any(on: impl Into<Connection<'_>>) -> Result<bool, StoreError> {
-    Ok(on.into().first(query("SELECT id FROM keys LIMIT 1"), |_| Ok(())).await?.is_some())
+/// Whether an owner's key exists, or has ever existed: keys are never deleted.
+pub(crate) async fn is_any_owner(on: impl Into<Connection<'_>>) -> Result<bool, StoreError> {
+    let query = query("SELECT id FROM keys WHERE role = 'owner' LIMIT 1");
+    Ok(on.into().first(query, |_| Ok(())).await?.is_some())
 }
 
 pub(crate) async fn is_any_caller(on: impl Into<Connection<'_>>) -> Result<bool, StoreError> {

@@ -228,6 +228,18 @@ async fn a_new_store_gets_one_owner_and_never_loses_its_last() {
 }
 
 #[tokio::test]
+async fn a_callers_key_that_is_made_before_the_first_start_does_not_take_the_owners_place() {
+    for place in Place::all().await {
+        let access = place.access();
+        access.create_key(named("caller"), &actor()).await.unwrap();
+        access.create_key(NewKey { role: Some(Role::Auditor), ..named("auditor") }, &actor()).await.unwrap();
+        let (owner, _) = access.bootstrap().await.unwrap().unwrap();
+        assert_eq!(owner.role, Some(Role::Owner));
+        assert!(access.bootstrap().await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
 async fn lists_come_in_pages_and_are_filtered() {
     for place in Place::all().await {
         let access = place.access();

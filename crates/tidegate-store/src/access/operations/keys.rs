@@ -122,14 +122,15 @@ impl Access {
         .await
     }
 
-    /// Makes the first owner, where the store has no key at all. Its secret is given out here and never again.
+    /// Makes the first owner, where the store has never had one. Its secret is given out here and never again. Whether
+    /// callers have keys does not matter: theirs may have been made from the command line before the first start.
     pub async fn bootstrap(&self) -> Result<Option<(KeyRecord, KeySecret)>, AccessError> {
-        if queries::keys::is_any(&self.database).await? {
+        if queries::keys::is_any_owner(&self.database).await? {
             return Ok(None);
         }
         self.write(&Actor::system(), async |writing| {
             // Another process may have been first.
-            if queries::keys::is_any(&mut writing.transaction).await? {
+            if queries::keys::is_any_owner(&mut writing.transaction).await? {
                 return Ok(None);
             }
             let new = NewKey { name: FIRST_OWNER.to_owned(), role: Some(Role::Owner), ..NewKey::default() };
