@@ -306,6 +306,84 @@ async fn a_member_is_confined_to_its_team_and_its_own_permissions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_gets_no_secret_of_a_key_that_may_more_than_itself_and_gives_it_no_more() {
+    let admin = Admin::start().await;
+    let own = r#"{"models":["openai/*"],"max_usd_per_call":"0.01","denied_features":["images"]}"#;
+    let read = |text: &str| -> tidegate_policy::Permissions { serde_json::from_str(text).unwrap() };
+    let end = Timestamp::now() + 48.hours();
+    let member = NewKey { permissions: read(own), expires_at: Some(end), ..NewKey::default() };
+    let member = admin.key(Some(Role::Member), member).await;
+    let later = Some(Timestamp::now() + 72.hours());
+    for (permissions, expires_at, may) in [
+        ("{}", Some(end), false),
+        (r#"{"models":["openai/*"],"max_usd_per_call":"0.01"}"#, Some(end), false),
+        (r#"{"models":["openai/*"],"max_usd_per_call":"0.02","denied_features":["images"]}"#, Some(end), false),
+        (own, None, false),
+        (own, later, false),
+        (own, Some(end), true),
+        (
+            r#"{"models":["openai/gpt-*"],"max_usd_per_call":"0.01","denied_features":["images","audio"]}"#,
+            Some(end),
+            true,
+        ),
+    ] {
+        let new = NewKey {
+            name: "theirs".into(),
+            team_id: Some(admin.team.clone()),
+            permissions: read(permissions),
+            expires_at,
+            ..NewKey::default()
+        };
+        let (key, secret) = admin.access.create_key(new, &Actor::system()).await.unwrap();
+        let path = |act: &str| format!("/admin/v1/keys/{}{act}", key.id);
+        for (method, path, body) in [
+            (Method::POST, path("/rotate"), json!({"grace": "0s"})),
+            (Method::POST, path("/enable"), Value::Null),
+            (Method::PATCH, path(""), json!({"limits": {}})),
+            (Method::PATCH, path(""), json!({"permissions": {"models": ["openai/x"]}})),
+        ] {
+            let received = admin.call(&member, method.clone(), &path, &body).await;
+            let expected = if may { 200 } else { 403 };
+            assert_eq!(received.status, expected, "{method} {path} {permissions} {}", received.text());
+        }
+        if !may {
+            assert_eq!(admin.get(secret.expose(), "/v1/models").await.status, 200, "its secret still works");
+        }
+        assert_eq!(admin.get(&member, &path("")).await.status, 200);
+        assert_eq!(admin.call(&member, Method::POST, &path("/disable"), &Value::Null).await.status, 200);
+    }
+    let made = admin.call(&member, Method::POST, "/admin/v1/keys", &json!({"name": "mine"})).await.json();
+    let ends = |key: &Value| key["expires_at"].as_str().unwrap().parse::<Timestamp>().unwrap();
+    assert_eq!(ends(&made).as_millisecond(), end.as_millisecond(), "{made}");
+    let path = format!("/admin/v1/keys/{}", made["id"].as_str().unwrap());
+    for (method, path, body) in [
+        (Method::POST, "/admin/v1/keys", json!({"name": "x", "expires_at": later})),
+        (Method::PATCH, &*path, json!({"expires_at": later})),
+    ] {
+        let received = admin.call(&member, method, path, &body).await;
+        assert!(received.status == 403 && received.text().contains("expires_at"), "{}", received.text());
+    }
+    let unended = admin.call(&member, Method::PATCH, &path, &json!({"expires_at": null})).await.json();
+    assert_eq!(ends(&unended).as_millisecond(), end.as_millisecond(), "{unended}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disabled_organization_shuts_out_everybody_but_owners() {
+    let admin = Admin::start().await;
+    let owner = admin.role(Role::Owner).await;
+    let others = [admin.role(Role::Admin).await, admin.role(Role::Auditor).await, admin.role(Role::Member).await];
+    let organization = "/admin/v1/organizations/org_default";
+    let disabled = admin.call(&others[0], Method::PATCH, organization, &json!({"disabled": true})).await;
+    assert_eq!(disabled.status, 200, "{}", disabled.text());
+    for other in &others {
+        assert_eq!(admin.get(other, "/admin/v1/keys").await.status, 401);
+    }
+    let enabled = admin.call(&owner, Method::PATCH, organization, &json!({"disabled": false})).await;
+    assert_eq!(enabled.status, 200, "{}", enabled.text());
+    assert_eq!(admin.get(&others[0], "/admin/v1/keys").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admin_makes_no_administrators_and_the_last_owner_stays() {
     let admin = Admin::start().await;
     let owner = admin.role(Role::Owner).await;

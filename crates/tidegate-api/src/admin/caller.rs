@@ -67,10 +67,13 @@ async fn check(
         Some(team) => access.team(team).await.map_err(|error| refusal::of_store(&error))?,
         None => None,
     };
-    if organization.is_none_or(|it| it.disabled) || team.is_some_and(|it| it.disabled) {
+    // An owner can always set right what was disabled: else nobody could enable the organisation of the last owner again,
+    // and an admin could shut the owners out.
+    let is_disabled = organization.is_none_or(|it| it.disabled) || team.is_some_and(|it| it.disabled);
+    if is_disabled && key.role != Some(Role::Owner) {
         return Err(refusal::unauthenticated("The organization or the team of this key is disabled."));
     }
-    if address.is_some_and(|address| !key.permissions.allows_address(address)) {
+    if !key.permissions.allows_caller_at(address) {
         return Err(refusal::forbidden("This key may not be used from this address."));
     }
     key.role.ok_or_else(|| {
@@ -103,6 +106,37 @@ impl Administrator {
             refusal::forbidden(format!(
                 "A member's keys may have no more than the member's own permissions, and `permissions.{field}` goes \
                  beyond them."
+            ))
+        })
+    }
+
+    /// Until when a key may work that it makes or changes: a member's no longer than the member itself, and where it says
+    /// nothing, as long.
+    pub(crate) fn give_until(&self, end: Option<Timestamp>) -> Result<Option<Timestamp>, GatewayError> {
+        match (self.key.expires_at, end) {
+            (Some(own), None) if self.role == Role::Member => Ok(Some(own)),
+            (Some(own), Some(end)) if self.role == Role::Member && end > own => Err(refusal::forbidden(format!(
+                "A member's keys end no later than the member's own, {own}; `expires_at` goes beyond it."
+            ))),
+            _ => Ok(end),
+        }
+    }
+
+    /// Whether it may have the secret of a key, let it work again or change it. A member only where the key may do no more
+    /// than the member itself: who has a key's secret can do all that the key may.
+    pub(crate) fn may_take(&self, key: &KeyRecord) -> Result<(), GatewayError> {
+        if self.role != Role::Member {
+            return Ok(());
+        }
+        let is_within = |field: &'static str, is_within: bool| if is_within { Ok(()) } else { Err(field) };
+        let narrowed = key.permissions.clone().narrowed_to(&self.key.permissions);
+        let held = narrowed
+            .and_then(|narrowed| is_within("permissions", narrowed == key.permissions))
+            .and_then(|()| is_within("expires_at", self.give_until(key.expires_at).ok() == Some(key.expires_at)));
+        held.map_err(|field| {
+            refusal::forbidden(format!(
+                "This key may do more than you (`{field}`), so a member can see and disable it and no more. Ask an \
+                 administrator, or make a key of your own."
             ))
         })
     }

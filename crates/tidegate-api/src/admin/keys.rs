@@ -54,6 +54,7 @@ pub(super) async fn create(context: Context) -> Result<Reply, GatewayError> {
         new.team_id = Some(own.clone());
     }
     new.permissions = caller.give(new.permissions)?;
+    new.expires_at = caller.give_until(new.expires_at)?;
     let made = context.access().create_key(new, context.actor()).await.map_err(of_access)?;
     Reply::created(&with_secret(made))
 }
@@ -65,19 +66,20 @@ pub(super) async fn get(context: Context) -> Result<Reply, GatewayError> {
 
 pub(super) async fn update(context: Context) -> Result<Reply, GatewayError> {
     let mut update: KeyUpdate = context.body::<UpdateKey>()?.into();
-    let key = find(&context, true).await?;
+    let key = find_to_take(&context).await?;
     let own = context.caller.confined_to();
     if own.is_some() && update.team_id.as_ref().is_some_and(|team| team.as_ref() != own) {
         return Err(forbidden("A member cannot move a key out of its team."));
     }
     update.permissions = update.permissions.map(|it| context.caller.give(it)).transpose()?;
+    update.expires_at = update.expires_at.map(|end| context.caller.give_until(end)).transpose()?;
     let done = context.access().update_key(&key.id, update, context.actor()).await;
     Reply::json(&KeyView::from(done.map_err(of_access)?))
 }
 
 pub(super) async fn rotate(context: Context) -> Result<Reply, GatewayError> {
     let grace = context.body::<RotateKey>()?.grace()?;
-    let key = find(&context, true).await?;
+    let key = find_to_take(&context).await?;
     let done = context.access().rotate_key(&key.id, grace, context.actor()).await.map_err(of_access)?;
     Reply::json(&with_secret(done))
 }
@@ -89,12 +91,19 @@ pub(super) async fn disable(context: Context) -> Result<Reply, GatewayError> {
 }
 
 pub(super) async fn enable(context: Context) -> Result<Reply, GatewayError> {
-    let key = find(&context, true).await?;
+    let key = find_to_take(&context).await?;
     let done = context.access().enable_key(&key.id, context.actor()).await;
     Reply::json(&KeyView::from(done.map_err(of_access)?))
 }
 
-/// The key that the path names, if the caller may see or change it. To a member, other teams' keys do not exist.
+/// The key that the path names, if the caller may have its secret or let it do more.
+async fn find_to_take(context: &Context) -> Result<KeyRecord, GatewayError> {
+    let key = find(context, true).await?;
+    context.caller.may_take(&key)?;
+    Ok(key)
+}
+
+/// The key that the path names, if the caller may see it, or disable it. To a member, other teams' keys do not exist.
 pub(super) async fn find(context: &Context, writes: bool) -> Result<KeyRecord, GatewayError> {
     let id = context.parameters.get("id");
     let missing = || not_found("key", id);

@@ -147,6 +147,11 @@ impl Permissions {
         self.addresses.is_empty() || self.addresses.iter().any(|network| network.contains(&address))
     }
 
+    /// Whether calls may come from this caller. One whose address nobody knows may not where addresses are listed.
+    pub fn allows_caller_at(&self, address: Option<IpAddr>) -> bool {
+        address.map_or(self.addresses.is_empty(), |address| self.allows_address(address))
+    }
+
     /// The first feature of these that is not allowed.
     pub fn denied_feature(&self, features: Features) -> Option<Feature> {
         self.denied_features.iter().copied().find(|feature| features.contains(*feature))
