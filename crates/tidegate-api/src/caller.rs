@@ -24,6 +24,7 @@ pub(crate) async fn authenticate(
 }
 
 /// The address that a request comes from: the other end of its connection, or what a proxy that is believed says of it.
+/// None where such a proxy says something that is no address: the proxy's own is not the caller's, and may be allowed more.
 pub(crate) fn address_of(gateway: &Gateway, head: &Parts) -> Option<IpAddr> {
     let peer = head.extensions.get::<Peer>()?.0.ip().to_canonical();
     let settings = gateway.settings();
@@ -32,17 +33,35 @@ pub(crate) fn address_of(gateway: &Gateway, head: &Parts) -> Option<IpAddr> {
         return Some(peer);
     }
     // Each proxy adds the address that it saw at the end, so the last one that is not a proxy's own is to be believed.
-    let forwarded = head.headers.get_all("x-forwarded-for").into_iter().filter_map(|it| it.to_str().ok());
+    // What is not even text is no address either.
+    let forwarded = head.headers.get_all("x-forwarded-for").into_iter().map(|it| it.to_str().unwrap_or("?"));
     let forwarded: Vec<&str> = forwarded.flat_map(|list| list.split(',')).map(str::trim).collect();
     let mut address = peer;
-    for text in forwarded.into_iter().rev() {
-        let Ok(said) = text.parse::<IpAddr>() else { break };
-        address = said.to_canonical();
+    for text in forwarded.into_iter().rev().filter(|text| !text.is_empty()) {
+        address = read_address(text)?.to_canonical();
         if !is_trusted(&address) {
             break;
         }
     }
     Some(address)
+}
+
+/// An address as proxies write it: with a port where Azure's gateway does, in brackets where a port could follow, with the
+/// zone of a link-local one, in quotes.
+fn read_address(text: &str) -> Option<IpAddr> {
+    let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let (address, after) = match text.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        // One colon is before a port, several are those of an address.
+        None if text.matches(':').count() == 1 => text.split_at(text.find(':')?),
+        None => (text, ""),
+    };
+    let is_port = |digits: &str| digits.parse::<u16>().is_ok() && !digits.starts_with('+');
+    if !after.is_empty() && !after.strip_prefix(':').is_some_and(is_port) {
+        return None;
+    }
+    let address = address.split_once('%').map_or(address, |(address, _zone)| address);
+    address.parse().ok()
 }
 
 /// The end user, where a header names it.
@@ -71,6 +90,31 @@ pub(crate) fn dialect_of(headers: &HeaderMap, uri: &Uri) -> Dialect {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_read_as_proxies_write_it_and_nothing_else_is_one() {
+        for (text, address) in [
+            ("9.9.9.9", Some("9.9.9.9")),
+            ("9.9.9.9:1234", Some("9.9.9.9")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("[2001:db8::1]", Some("2001:db8::1")),
+            ("[2001:db8::1]:443", Some("2001:db8::1")),
+            ("\"[2001:db8::1]:443\"", Some("2001:db8::1")),
+            ("fe80::1%eth0", Some("fe80::1")),
+            ("[::ffff:9.9.9.9]:80", Some("::ffff:9.9.9.9")),
+            ("unknown", None),
+            ("_hidden", None),
+            ("9.9.9.9:", None),
+            ("9.9.9.9:http", None),
+            ("9.9.9.9:123456", None),
+            ("[2001:db8::1", None),
+            ("[2001:db8::1]x", None),
+            ("for=9.9.9.9", None),
+            ("?", None),
+        ] {
+            assert_eq!(read_address(text), address.map(|it| it.parse().unwrap()), "{text}");
+        }
+    }
 
     #[test]
     fn a_caller_is_known_by_what_only_its_sdk_sends() {

@@ -283,6 +283,32 @@ async fn every_route_asks_for_permission() {
 }
 
 #[tokio::test]
+async fn what_a_proxy_says_and_nobody_can_read_is_not_the_proxys_own_address() {
+    let (_simulator, gateway) = start_with("server: { trusted_proxies: [127.0.0.0/8] }\n").await;
+    let inside = gateway.key(permissions(&json!({"addresses": ["127.0.0.0/8", "10.0.0.0/8"]}))).await;
+    let anywhere = gateway.key(NewKey::default()).await;
+    for (forwarded, status) in [
+        ("10.1.2.3", 200),
+        ("10.1.2.3:4567", 200),
+        ("9.9.9.9, 10.1.2.3:80, 127.0.0.1:5", 200),
+        ("9.9.9.9", 403),
+        ("9.9.9.9:1234", 403),
+        ("10.1.2.3, 9.9.9.9:1234", 403),
+        ("[2001:db8::1]:443, 127.0.0.1", 403),
+        ("unknown", 403),
+        ("10.1.2.3, unknown", 403),
+        ("unknown, 127.0.0.1", 403),
+    ] {
+        let client = Client::new(gateway.address()).with_header("x-forwarded-for", forwarded);
+        for (key, status) in [(&inside, status), (&anywhere, 200)] {
+            let client = client.clone().with_header("authorization", &format!("Bearer {}", key.expose()));
+            let received = client.get("/v1/models").await;
+            assert_eq!(received.status, status, "{forwarded}: {}", received.text());
+        }
+    }
+}
+
+#[tokio::test]
 async fn every_call_is_held_against_limits() {
     let (_simulator, gateway) = start().await;
     for used in uses().iter().filter(|used| used.kind != Kind::Open) {

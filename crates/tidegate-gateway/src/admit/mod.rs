@@ -100,7 +100,7 @@ fn check_route(
     principal: Principal,
     endpoint: Endpoint,
 ) -> Result<Principal, GatewayError> {
-    match route_hindrance(&principal, endpoint) {
+    match address_hindrance(&principal).or_else(|| endpoint_hindrance(&principal, endpoint)) {
         None => Ok(principal),
         Some(Hindrance { reason, message }) => {
             Err(refuse_permission(gateway, &principal, reason, endpoint, message))
@@ -108,14 +108,21 @@ fn check_route(
     }
 }
 
-fn route_hindrance(principal: &Principal, endpoint: Endpoint) -> Option<Hindrance> {
+fn address_hindrance(principal: &Principal) -> Option<Hindrance> {
     let address = principal.address();
     let asked = principal.check(|permissions, whose| {
-        if address.is_some_and(|address| !permissions.allows_address(address)) {
-            let from = address.map(|address| address.to_string()).unwrap_or_default();
-            let message = format!("{whose} does not allow calls from {from}.");
-            return Err(Hindrance { reason: RefusalReason::Address, message });
+        if permissions.allows_caller_at(address) {
+            return Ok(());
         }
+        let from = address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
+        let message = format!("{whose} does not allow calls from {from}.");
+        Err(Hindrance { reason: RefusalReason::Address, message })
+    });
+    asked.err()
+}
+
+fn endpoint_hindrance(principal: &Principal, endpoint: Endpoint) -> Option<Hindrance> {
+    let asked = principal.check(|permissions, whose| {
         if !permissions.allows_endpoint(endpoint) {
             let message = format!("{whose} does not allow `{endpoint}`.");
             return Err(Hindrance { reason: RefusalReason::Endpoint, message });
@@ -206,7 +213,7 @@ pub fn principal_of(gateway: &Gateway, id: &KeyId, endpoint: Endpoint) -> Result
         return Err(refused(reason));
     }
     let principal = Principal::of_key(key, None);
-    match route_hindrance(&principal, endpoint) {
+    match endpoint_hindrance(&principal, endpoint) {
         None => Ok(principal),
         Some(hindrance) => Err(hindrance.to_error()),
     }

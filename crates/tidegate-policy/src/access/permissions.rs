@@ -222,6 +222,7 @@ mod tests {
         assert!(closed.allows_address([10, 1, 2, 3].into()) && closed.allows_address([192, 0, 2, 7].into()));
         assert!(closed.allows_address("::ffff:10.0.0.1".parse().unwrap()));
         assert!(!closed.allows_address([192, 0, 2, 8].into()));
+        assert!(open.allows_caller_at(None) && !closed.allows_caller_at(None), "nobody knows where from");
         let mut features = Features::default();
         features.insert(Feature::Tools);
         assert_eq!(closed.denied_feature(features), None);
