@@ -115,9 +115,11 @@ impl Administrator {
     pub(crate) fn give_until(&self, end: Option<Timestamp>) -> Result<Option<Timestamp>, GatewayError> {
         match (self.key.expires_at, end) {
             (Some(own), None) if self.role == Role::Member => Ok(Some(own)),
-            (Some(own), Some(end)) if self.role == Role::Member && end > own => Err(refusal::forbidden(format!(
-                "A member's keys end no later than the member's own, {own}; `expires_at` goes beyond it."
-            ))),
+            (Some(own), Some(end)) if self.role == Role::Member && end > own => {
+                Err(refusal::forbidden(format!(
+                    "A member's keys end no later than the member's own, {own}; `expires_at` goes beyond it."
+                )))
+            }
             _ => Ok(end),
         }
     }
@@ -130,9 +132,10 @@ impl Administrator {
         }
         let is_within = |field: &'static str, is_within: bool| if is_within { Ok(()) } else { Err(field) };
         let narrowed = key.permissions.clone().narrowed_to(&self.key.permissions);
-        let held = narrowed
-            .and_then(|narrowed| is_within("permissions", narrowed == key.permissions))
-            .and_then(|()| is_within("expires_at", self.give_until(key.expires_at).ok() == Some(key.expires_at)));
+        let held =
+            narrowed.and_then(|narrowed| is_within("permissions", narrowed == key.permissions)).and_then(
+                |()| is_within("expires_at", self.give_until(key.expires_at).ok() == Some(key.expires_at)),
+            );
         held.map_err(|field| {
             refusal::forbidden(format!(
                 "This key may do more than you (`{field}`), so a member can see and disable it and no more. Ask an \

@@ -5,15 +5,18 @@ use tidegate_policy::{Feature, Features};
 use tidegate_wire::Dialect;
 use tidegate_wire::json::{Document, Kind, Value};
 
+use super::media::{add_media, plain};
+use super::settings::{CONVERSATION, asked_for};
 use crate::accept::Call;
-
-/// Content inside tool results inside turns; deeper nesting is no conversation.
-const MAX_DEPTH: usize = 6;
 
 /// What a call makes use of.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Uses {
+    /// What a target has to be able to do.
     pub(crate) features: Features,
+    /// What it may make use of besides: by other names that some servers know, in what only the provider sees, in the answer.
+    /// A key is held to it, and no target left out for it.
+    pub(super) beyond: Features,
     /// Images, sounds and documents in the conversation.
     pub(crate) media: u64,
     /// The bytes of the body that these take.
@@ -30,9 +33,8 @@ pub(crate) fn uses_of(call: &Call) -> Uses {
     let has = |name: &str| document.get(name).is_some_and(is_something);
     let says = |name: &str, usual: &str| document.get(name).is_some_and(|value| differs(value, usual));
     let has_nested = |outer: &str, inner: &str| document.get_nested(outer, inner).is_some_and(is_something);
-    let (conversation, has_tools, is_structured, is_reasoning) = match call.dialect {
+    let (has_tools, is_structured, is_reasoning) = match call.dialect {
         Dialect::OpenAiChat => (
-            "messages",
             has("tools") || has("functions") || has("web_search_options"),
             document
                 .get_nested("response_format", "type")
@@ -41,7 +43,6 @@ pub(crate) fn uses_of(call: &Call) -> Uses {
             says("reasoning_effort", "none") || has("reasoning") || has("thinking"),
         ),
         Dialect::AnthropicMessages => (
-            "messages",
             has("tools") || has("mcp_servers"),
             has("output_format") || has_nested("output_config", "format"),
             document
@@ -50,7 +51,6 @@ pub(crate) fn uses_of(call: &Call) -> Uses {
                 .is_some_and(|kind| kind != "disabled"),
         ),
         Dialect::Gemini => (
-            "contents",
             has("tools"),
             any_of_google(document, &["responseSchema", "response_schema"], is_something)
                 || any_of_google(document, &["responseJsonSchema", "response_json_schema"], is_something)
@@ -72,50 +72,29 @@ pub(crate) fn uses_of(call: &Call) -> Uses {
             uses.features.insert(feature);
         }
     }
-    for name in [conversation, "system", "systemInstruction", "system_instruction"] {
-        if let Some(value) = document.get(name) {
-            add_media(value, &mut uses, MAX_DEPTH);
+    for (key, value) in document.members() {
+        if CONVERSATION.contains(&&*plain(&key.name())) {
+            add_media(value, &mut uses);
         }
     }
     uses
 }
 
-/// Looks for media in turns, their content and the content of tool results, in the words of all dialects: a word of
-/// another dialect would not be understood by the target, but must not slip through either.
-fn add_media(value: Value<'_>, uses: &mut Uses, depth: usize) {
-    let Some(depth) = depth.checked_sub(1) else { return };
-    match value.kind() {
-        Kind::Array => value.elements().for_each(|element| add_media(element, uses, depth)),
-        Kind::Object => {
-            match value.get("type").and_then(Value::as_string).as_deref() {
-                Some("image_url" | "image" | "input_image") => uses.add(Feature::Images, value),
-                Some("input_audio" | "audio") => uses.add(Feature::Audio, value),
-                Some("file" | "document" | "input_file") => uses.add(Feature::Documents, value),
-                _ => {}
-            }
-            for name in ["inlineData", "fileData", "inline_data", "file_data"] {
-                let Some(data) = value.get(name) else { continue };
-                let kind = data.get("mimeType").or_else(|| data.get("mime_type")).and_then(Value::as_string);
-                let feature = match kind.as_deref().unwrap_or_default() {
-                    kind if kind.starts_with("image/") => Feature::Images,
-                    kind if kind.starts_with("audio/") => Feature::Audio,
-                    _ => Feature::Documents,
-                };
-                uses.add(feature, data);
-            }
-            for name in ["content", "parts", "functionResponse"] {
-                if let Some(inner) = value.get(name) {
-                    add_media(inner, uses, depth);
-                }
-            }
+/// Everything that a call makes use of, as a key is held to it.
+pub(crate) fn all_features_of(call: &Call) -> Features {
+    let uses = uses_of(call);
+    let mut all = uses.beyond.union(asked_for(&call.document));
+    for feature in [Feature::Images, Feature::Audio, Feature::Documents, Feature::Streaming] {
+        if uses.features.contains(feature) {
+            all.insert(feature);
         }
-        _ => {}
     }
+    all
 }
 
 impl Uses {
-    fn add(&mut self, feature: Feature, value: Value<'_>) {
-        self.features.insert(feature);
+    /// One more image, sound or document.
+    pub(super) fn count(&mut self, value: Value<'_>) {
         self.media += 1;
         self.media_bytes += u64::try_from(value.text().len()).unwrap_or(u64::MAX);
     }

@@ -5,9 +5,13 @@
 //! it is known where the call could go and what that would cost.
 
 mod features;
+mod media;
 mod presented;
 mod principal;
 mod refusal;
+mod settings;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::net::IpAddr;
@@ -18,6 +22,7 @@ use tidegate_policy::Permissions;
 use tidegate_store::{EndUser, KeyHash, KeyId, Scope};
 use tidegate_wire::ErrorClass;
 
+use features::all_features_of;
 pub(crate) use features::{Uses, uses_of};
 pub use presented::{Presented, presented};
 pub use principal::Principal;
@@ -150,7 +155,7 @@ pub(crate) fn hindrance(directory: &Directory, call: &Call) -> Option<Hindrance>
         if permissions.denied_features.is_empty() {
             return Ok(());
         }
-        let features = *features.get_or_insert_with(|| uses_of(call).features);
+        let features = *features.get_or_insert_with(|| all_features_of(call));
         match permissions.denied_feature(features) {
             None => Ok(()),
             Some(feature) => Err(Hindrance {

@@ -41,17 +41,17 @@ pub struct Permissions {
 pub enum Feature {
     /// Tools that the caller defines, or that the provider runs.
     Tools,
-    /// Images in the conversation.
+    /// Images and video in the conversation, and answers that are some.
     Images,
-    /// Audio in the conversation.
+    /// Audio in the conversation, and answers that are some.
     Audio,
-    /// Documents in the conversation.
+    /// Documents and other files in the conversation.
     Documents,
-    /// Answers in a JSON schema.
+    /// Answers in JSON, or in another form that is prescribed.
     StructuredOutput,
     /// Streamed answers.
     Streaming,
-    /// Extended reasoning.
+    /// Extended reasoning, where a request asks for it.
     Reasoning,
 }
 
@@ -94,6 +94,30 @@ impl Features {
     /// Whether it is among them.
     pub fn contains(self, feature: Feature) -> bool {
         self.0 & (1 << (feature as u8)) != 0
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// These and the others.
+    #[must_use]
+    pub fn union(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// Whether all of these are among the others.
+    pub fn is_within(self, others: Self) -> bool {
+        self.0 & !others.0 == 0
+    }
+}
+
+impl FromIterator<Feature> for Features {
+    fn from_iter<T: IntoIterator<Item = Feature>>(features: T) -> Self {
+        let mut all = Self::default();
+        features.into_iter().for_each(|feature| all.insert(feature));
+        all
     }
 }
 
