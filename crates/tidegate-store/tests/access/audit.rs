@@ -77,6 +77,14 @@ async fn every_kind_of_tampering_is_found_and_named() {
             vec![Finding::Altered { sequence: 5 }, Finding::OtherEnd { sequence: 5 }],
         ),
         (
+            "UPDATE audit SET previous_hash = substr(previous_hash, 1, 4) WHERE sequence = 1",
+            vec![Finding::Unchained { sequence: 1 }, Finding::Altered { sequence: 1 }],
+        ),
+        (
+            "UPDATE audit SET hash = substr(hash, 1, 4) WHERE sequence = 5",
+            vec![Finding::Altered { sequence: 5 }, Finding::OtherEnd { sequence: 5 }],
+        ),
+        (
             "INSERT INTO audit SELECT 6, at_ms, actor, address, action, object, was, became, hash, hash \
              FROM audit WHERE sequence = 5",
             vec![Finding::Added { first: 6 }],
