@@ -32,7 +32,8 @@ pub(crate) struct JwtSection {
     /// The ways of signing that are accepted. All of them, when left out; shared secrets (`HS256`) never are.
     #[schemars(with = "Option<Vec<AlgorithmKind>>")]
     pub(crate) algorithms: Option<Located<Vec<Located<String>>>>,
-    /// Which claims say who is calling. A name with dots leads into nested claims: `realm_access.team`.
+    /// Which claims say who is calling. A name with dots leads into nested claims: `realm_access.team`. A token without a claim
+    /// that is named here is refused: otherwise whoever has none would be free of all that depends on it.
     pub(crate) claims: Option<ClaimsSection>,
     /// The organisation that its callers belong to, by name or id. The default one, when left out.
     pub(crate) organization: Option<Located<String>>,
@@ -52,8 +53,8 @@ pub(crate) struct ClaimsSection {
     /// The claim that holds the end user.
     #[schemars(extend("default" = "sub"))]
     pub(crate) user: Option<Located<String>>,
-    /// The claim that lists the models that may be called: a list, or names with spaces in between. All that the team may call, when
-    /// left out.
+    /// The claim that lists the models that may be called: a list, or names with spaces in between; an empty one allows none. All
+    /// that the team may call, when left out.
     pub(crate) models: Option<Located<String>>,
 }
 

@@ -132,9 +132,11 @@ impl Resolver<'_> {
         let Some(claims) = &section.claims else { return names };
         if let Some(team) = &claims.team {
             names.team = self.filled(team, "team");
+            names.is_team_required = true;
         }
         if let Some(user) = &claims.user {
             names.user = self.filled(user, "user");
+            names.is_user_required = true;
         }
         names.models = claims.models.as_ref().map(|models| self.filled(models, "models"));
         names

@@ -31,13 +31,23 @@ pub struct JwtClaimNames {
     pub team: String,
     /// The end user.
     pub user: String,
-    /// The models that may be called; no token restricts them where not set.
+    /// The models that may be called; no token restricts them where not set, and every token must where it is.
     pub models: Option<String>,
+    /// Whether a token must name a team.
+    pub is_team_required: bool,
+    /// Whether a token must name an end user.
+    pub is_user_required: bool,
 }
 
 impl Default for JwtClaimNames {
     fn default() -> Self {
-        Self { team: "team".to_owned(), user: "sub".to_owned(), models: None }
+        Self {
+            team: "team".to_owned(),
+            user: "sub".to_owned(),
+            models: None,
+            is_team_required: false,
+            is_user_required: false,
+        }
     }
 }
 

@@ -11,6 +11,14 @@ use crate::error::GatewayError;
 use crate::gateway::Gateway;
 use crate::jwt::JwtVerifier;
 
+/// Permission to call these models. An empty list of a key's permissions allows everything, that of a token nothing: a
+/// pattern that no model's name fits.
+fn only(models: &[String]) -> Permissions {
+    let none = [String::new()];
+    let models = if models.is_empty() { &none[..] } else { models };
+    Permissions { models: models.iter().cloned().map(ModelPattern).collect(), ..Permissions::default() }
+}
+
 /// The bearer of a token that can be believed.
 pub(super) async fn principal_of(
     gateway: &Gateway,
@@ -27,10 +35,7 @@ pub(super) async fn principal_of(
     let bearer = |team, organization| Bearer {
         subject: claims.subject.clone(),
         user: claims.user.clone(),
-        permissions: claims.models.as_ref().map(|models| Permissions {
-            models: models.iter().cloned().map(ModelPattern).collect(),
-            ..Permissions::default()
-        }),
+        permissions: claims.models.as_deref().map(only),
         team,
         organization,
     };
@@ -58,4 +63,16 @@ pub(super) async fn principal_of(
         return Err(refuse(gateway, RefusalReason::DisabledKey));
     }
     Ok(Principal::of_bearer(bearer(team, organization), address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_list_of_a_token_allows_no_model() {
+        let (none, one) = (only(&[]), only(&["fast".to_owned()]));
+        assert!(!none.allows_model("fast") && !none.allows_model("openai/gpt-5") && !none.is_empty());
+        assert!(one.allows_model("fast") && !one.allows_model("slow"));
+    }
 }

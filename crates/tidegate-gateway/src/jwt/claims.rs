@@ -26,7 +26,7 @@ pub struct JwtClaims {
     pub team: Option<String>,
     /// The end user, where the token says one.
     pub user: Option<String>,
-    /// The only models that may be called, where the token says so.
+    /// The only models that may be called, where tokens of this issuer say so; none of them where it is empty.
     pub models: Option<Vec<String>>,
     /// When it is no longer good, in seconds since 1970, the leeway included.
     pub expires_at: i64,
@@ -48,13 +48,22 @@ pub(super) fn check(token: &Token<'_>, issuer: &JwtIssuer, now: i64) -> Result<J
     }
     let names = &issuer.claims;
     let claims = token.claims();
+    // Who has no team would be free of every team's limits, who has no list could call everything.
+    let missing = || "is missing, and the configuration names it";
+    let required = |found: Option<String>, path: &str, is_required: bool| match found {
+        None if is_required => Err(wrong(path, missing())),
+        found => Ok(found),
+    };
     Ok(JwtClaims {
         issuer: issuer.issuer.clone(),
         organization: issuer.organization.clone(),
         subject: name(claims, "sub")?.ok_or_else(|| wrong("sub", "is missing"))?,
-        team: name(claims, &names.team)?,
-        user: name(claims, &names.user)?,
-        models: names.models.as_ref().map(|path| models(claims, path)).transpose()?.flatten(),
+        team: required(name(claims, &names.team)?, &names.team, names.is_team_required)?,
+        user: required(name(claims, &names.user)?, &names.user, names.is_user_required)?,
+        models: match &names.models {
+            None => None,
+            Some(path) => Some(models(claims, path)?.ok_or_else(|| wrong(path, missing()))?),
+        },
         expires_at,
     })
 }
@@ -144,5 +153,8 @@ fn models(claims: &Map<String, Value>, path: &str) -> Result<Option<Vec<String>>
         return Err(wrong(path, "lists more than 1,000 models"));
     }
     list.iter().try_for_each(|model| check_name(path, model))?;
+    if list.iter().any(|model| model.starts_with('!')) {
+        return Err(wrong(path, "lists a name with `!`, which takes nothing away here"));
+    }
     Ok(Some(list))
 }

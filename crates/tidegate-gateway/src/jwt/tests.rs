@@ -98,7 +98,7 @@ impl Publisher {
     }
 
     fn claims(&self) -> Value {
-        json!({"iss": self.url, "aud": "tidegate", "sub": "someone", "exp": NOW + 300})
+        json!({"iss": self.url, "aud": "tidegate", "sub": "someone", "exp": NOW + 300, "models": ["m"]})
     }
 }
 
@@ -192,6 +192,8 @@ async fn whatever_is_wrong_with_the_claims_is_said() {
         ("models", json!(7), "claim"),
         ("models", json!([7]), "claim"),
         ("models", json!(vec!["m"; 1001]), "claim"),
+        ("models", json!(["*", "!m"]), "claim"),
+        ("models", Value::Null, "claim"),
     ];
     for (claim, value, word) in cases {
         let mut claims = publisher.claims();
@@ -213,7 +215,42 @@ async fn whatever_is_wrong_with_the_claims_is_said() {
         let token = sign(Some("d"), Algorithm::EdDSA, ED, &claims);
         let seen = verifier.verify_at(&token, NOW).await.unwrap();
         assert_eq!(seen.team, None);
-        assert_eq!(seen.models, (claim == "models").then(Vec::new), "an empty list allows nothing");
+        let models = if claim == "models" { vec![] } else { vec!["m".to_owned()] };
+        assert_eq!(seen.models, Some(models));
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_the_configuration_names_must_be_there() {
+    let publisher = Publisher::start().await;
+    publisher.publish_keys(&[public_key("d", Algorithm::EdDSA, ED)]);
+    let mut settings = publisher.issuer();
+    settings.claims.user = "email".into();
+    settings.claims.is_team_required = true;
+    settings.claims.is_user_required = true;
+    let verifier = JwtVerifier::with_timing(&[settings], AT_ONCE);
+    let mut whole = publisher.claims();
+    whole["team"] = json!("blue");
+    whole["email"] = json!("ann@example.com");
+    let verify = async |claims: &Value| {
+        verifier
+            .verify_at(&sign(Some("d"), Algorithm::EdDSA, ED, claims), NOW)
+            .await
+            .map(|seen| seen.team.clone())
+    };
+    assert_eq!(verify(&whole).await, Ok(Some("blue".to_owned())));
+    for (claim, nothing) in [
+        ("team", Value::Null),
+        ("team", json!("")),
+        ("team", json!([])),
+        ("email", Value::Null),
+        ("models", Value::Null),
+    ] {
+        let mut claims = whole.clone();
+        claims[claim] = nothing.clone();
+        let refused = verify(&claims).await.unwrap_err();
+        assert!(refused.to_string().contains(claim), "{claim} {nothing}: {refused}");
+        assert_eq!(refused.as_str(), "claim");
     }
 }
 
