@@ -680,6 +680,25 @@ async fn limits_are_shown_with_how_far_they_are_used() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_secret_can_work_for_ninety_days_and_no_longer() {
+    let admin = Admin::start().await;
+    let owner = admin.role(Role::Owner).await;
+    let made = admin.call(&owner, Method::POST, "/admin/v1/keys", &json!({"name": "mine"})).await.json();
+    let path = format!("/admin/v1/keys/{}/rotate", made["id"].as_str().unwrap());
+    for (grace, hours) in [("25h", Some(25)), ("7d", Some(7 * 24)), ("90d", Some(90 * 24)), ("91d", None)] {
+        let received = admin.call(&owner, Method::POST, &path, &json!({"grace": grace})).await;
+        let Some(hours) = hours else {
+            assert!(received.status == 400 && received.text().contains("90 days"), "{}", received.text());
+            continue;
+        };
+        assert_eq!(received.status, 200, "{grace}: {}", received.text());
+        let until: Timestamp = received.json()["previous_secret_until"].as_str().unwrap().parse().unwrap();
+        let expected = Timestamp::now() + hours.hours();
+        assert!((until - expected).total(jiff::Unit::Second).unwrap().abs() < 600.0, "{grace}: {until}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_document_is_served_to_everybody_and_is_the_one_that_is_committed() {
     let gateway = TestGateway::start(YAML).await;
     let client = Client::new(gateway.address());

@@ -42,4 +42,4 @@ pub use settings::{
     Strategy, Target, Thresholds, Timeouts, Unit, Unreachable,
 };
 pub use suggest::closest;
-pub use units::{DurationError, parse_duration};
+pub use units::{DurationError, parse_duration, parse_long_duration};

@@ -69,6 +69,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     read_duration(text).map_err(DurationError)
 }
 
+/// Reads a length of time for which something is kept or goes on: also days and weeks, `7d`.
+pub fn parse_long_duration(text: &str) -> Result<Duration, DurationError> {
+    read_long_duration(text).map_err(DurationError)
+}
+
 fn read_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("expected a duration such as `200ms`, `5s`, `2m` or `1h`, found `{text}`");
     match sum_of_parts(text, wrong)? {

@@ -74,7 +74,7 @@ fn a_secret_is_alone_on_standard_output_and_shown_once() {
     let updated: Value = serde_json::from_str(&updated.output).unwrap();
     assert_eq!(updated["limits"].to_string(), r#"{"budgets":[{"usd":"5","per":"day","kind":"soft"}]}"#);
     assert_eq!(updated["permissions"], shown["permissions"], "what is not named stays");
-    let rotated = workplace.run(&["keys", "rotate", id, "--grace", "1h"]);
+    let rotated = workplace.run(&["keys", "rotate", id, "--grace", "30d"]);
     assert!(rotated.output.starts_with("tg-") && rotated.output != made.output, "{rotated:?}");
 
     let mut seen = String::new();
@@ -235,6 +235,8 @@ fn wrong_usage_says_what_is_right() {
         (&["keys", "create", "--name", "x", "--team", "nobody"][..], 2, "tidegate teams create"),
         (&["keys", "create", "--name", "x", "--requests", "60/min"], 2, "minute"),
         (&["keys", "create", "--name", "x", "--budget", "5"], 2, "100/month"),
+        (&["keys", "create", "--name", "x", "--model", "*,!gpt-5"], 1, "list what is allowed"),
+        (&["keys", "rotate", "key_x", "--grace", "91d"], 1, "90 days"),
         (&["keys", "create", "--name", "x", "--expires", "soon"], 2, "30d"),
         (&["keys", "create", "--name", "x", "--role", "boss"], 2, "auditor"),
         (&["keys", "create", "--name", " "], 1, "name"),

@@ -117,7 +117,7 @@ pub(super) struct UpdateKey {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RotateKey {
-    /// How long the old secret still works: `24h`, `30m`, `0s`. A day, when left out.
+    /// How long the old secret still works: `24h`, `30d`, `0s`; 90 days at most. A day, when left out.
     grace: Option<String>,
 }
 
@@ -261,7 +261,7 @@ impl RotateKey {
         if IMMEDIATELY.contains(&text.trim()) {
             return Ok(Grace(Duration::ZERO));
         }
-        let grace = tidegate_config::parse_duration(text);
+        let grace = tidegate_config::parse_long_duration(text.trim());
         grace.map(Grace).map_err(|error| refusal::invalid("grace", &error.to_string()))
     }
 }
@@ -275,6 +275,7 @@ mod tests {
         let grace = |text: &str| serde_json::from_str::<RotateKey>(text).unwrap().grace();
         assert_eq!(grace(r#"{"grace":"0s"}"#).unwrap(), Grace(Duration::ZERO));
         assert_eq!(grace(r#"{"grace":"90s"}"#).unwrap(), Grace(Duration::from_secs(90)));
+        assert_eq!(grace(r#"{"grace":"90d"}"#).unwrap(), Grace(Duration::from_secs(90 * 24 * 3_600)));
         assert_eq!(grace("{}").unwrap(), Grace::default());
         assert!(grace(r#"{"grace":"soon"}"#).is_err());
     }

@@ -134,7 +134,7 @@ struct Update {
 struct Rotate {
     /// The key's id: key_…
     id: String,
-    /// How long the old secret still works
+    /// How long the old secret still works: 0s to 90d
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = grace)]
     grace: Duration,
     /// As JSON, with the secret
@@ -337,7 +337,7 @@ fn grace(text: &str) -> Result<Duration, String> {
     if matches!(text.trim(), "0" | "0s" | "0ms") {
         return Ok(Duration::ZERO);
     }
-    tidegate_config::parse_duration(text).map_err(|error| error.to_string())
+    tidegate_config::parse_long_duration(text.trim()).map_err(|error| error.to_string())
 }
 
 fn expiry(text: &str) -> Result<Option<Timestamp>, Failure> {
