@@ -11,6 +11,8 @@ use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value, json};
 use tidegate_api::admin::routes::{ADMIN_ROUTES, AdminRoute};
 use tidegate_catalog::NanoDollars;
+use tidegate_config::Secret;
+use tidegate_gateway::StoredCredential;
 use tidegate_policy::{Amounts, Role};
 use tidegate_store::{
     Access, Actor, AuditQuery, CallId, CredentialSecret, LedgerEntry, Level, MasterKey, NewKey, NewTeam,
@@ -695,6 +697,23 @@ async fn an_old_secret_can_work_for_ninety_days_and_no_longer() {
         let until: Timestamp = received.json()["previous_secret_until"].as_str().unwrap().parse().unwrap();
         let expected = Timestamp::now() + hours.hours();
         assert!((until - expected).total(jiff::Unit::Second).unwrap().abs() < 600.0, "{grace}: {until}");
+    }
+}
+
+#[tokio::test]
+async fn a_stored_credential_that_cannot_be_sent_is_left_out_and_the_others_are_used() {
+    let gateway = TestGateway::start(YAML).await;
+    let stored = |label: &str, secret: &str| StoredCredential {
+        provider: "openai".into(),
+        label: label.into(),
+        secret: Secret::new(secret),
+    };
+    let credentials = vec![stored("broken", "a\nb"), stored("whole", "sk-1234567890123456")];
+    gateway.gateway().put_credentials(credentials).unwrap();
+    let targets = gateway.gateway().targets();
+    assert!(!targets.is_empty());
+    for target in targets {
+        assert_eq!(target.keys.len(), 2, "the configured one and the whole one: {target:?}");
     }
 }
 

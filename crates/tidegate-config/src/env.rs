@@ -80,6 +80,11 @@ impl Environment {
         }
     }
 
+    /// Whether a master key is given, readable or not: then providers' keys may be in the store.
+    pub(crate) fn has_master_key(&self) -> bool {
+        self.get(MASTER_KEY_VARIABLE).or_else(|| self.get(MASTER_KEY_FILE_VARIABLE)).is_some()
+    }
+
     /// The key with which a gateway that runs is asked.
     pub fn admin_key(&self) -> Option<Secret> {
         self.get(ADMIN_KEY_VARIABLE).map(Secret::new)

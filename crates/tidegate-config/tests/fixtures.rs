@@ -72,6 +72,19 @@ fn without_a_file_the_providers_with_a_key_run() {
 }
 
 #[test]
+fn with_a_master_key_a_provider_can_have_its_key_in_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("tidegate.yaml"), "providers: { openai: {} }\n").unwrap();
+    let empty = Sources { config: None, directory: directory.path().to_owned(), ..sources(Path::new("")) };
+    let without = Sources { environment: Environment::of_pairs([]), ..empty.clone() };
+    assert!(load(&without).unwrap_err().to_string().contains("TIDEGATE_MASTER_KEY"));
+    let with = Sources { environment: Environment::of_pairs([("TIDEGATE_MASTER_KEY", "x")]), ..empty };
+    let settings = load(&with).unwrap();
+    assert!(settings.providers["openai"].keys.is_empty());
+    assert!(settings.notices.iter().any(|notice| notice.contains("until the store has one")), "{settings:?}");
+}
+
+#[test]
 fn the_flag_wins_over_the_variable_and_the_variable_over_the_directory() {
     let directory = tempfile::tempdir().unwrap();
     for (name, drain) in [("flag.yaml", 1), ("variable.yaml", 2), ("tidegate.yaml", 3)] {

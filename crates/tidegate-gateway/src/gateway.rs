@@ -100,6 +100,7 @@ impl Gateway {
     /// Makes a gateway.
     pub fn new(options: GatewayOptions) -> Result<Self, ProviderError> {
         let clock = Clock::new();
+        let options = GatewayOptions { credentials: usable(options.credentials), ..options };
         let snapshot = Snapshot::build(options.settings, options.catalog, &options.credentials, None, clock)?;
         let places = Places::new(&snapshot.settings);
         Ok(Self {
@@ -136,6 +137,7 @@ impl Gateway {
 
     /// Puts other credentials from the store in force.
     pub fn put_credentials(&self, new: Vec<StoredCredential>) -> Result<(), ProviderError> {
+        let new = usable(new);
         let mut credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
         self.rebuild(self.settings(), &new)?;
         *credentials = new;
@@ -295,6 +297,23 @@ impl Gateway {
             .ok()
             .map(|_| InFlight { gateway: Arc::clone(self), counter: |gateway| &gateway.retries_in_flight })
     }
+}
+
+/// Without credentials that no request could carry: one bad row in the store must not keep a gateway from starting, nor the
+/// other credentials from being used.
+fn usable(mut credentials: Vec<StoredCredential>) -> Vec<StoredCredential> {
+    credentials.retain(|stored| {
+        let is_usable = http::HeaderValue::from_str(stored.secret.expose()).is_ok();
+        if !is_usable {
+            tracing::error!(
+                provider = stored.provider,
+                label = stored.label,
+                "a provider's credential in the store has characters that a header cannot carry and is left out; set it anew"
+            );
+        }
+        is_usable
+    });
+    credentials
 }
 
 /// Whether any target of the model is open to the principal.

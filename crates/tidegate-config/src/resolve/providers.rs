@@ -83,7 +83,7 @@ impl Resolver<'_> {
                 name: name.clone(),
                 kind: kind.id().to_owned(),
                 base_url,
-                keys: self.keys(name, kind, at, section),
+                keys: self.keys(name, kind, at, section, notices),
                 headers: self.headers(&section.headers),
                 discount: section.discount.map_or(Discount::NONE, |discount| discount.0),
                 timeouts: narrowed(general.timeouts, section.timeout),
@@ -198,6 +198,7 @@ impl Resolver<'_> {
         kind: Kind,
         at: &Located<Option<ProviderSection>>,
         section: &ProviderSection,
+        notices: &mut Vec<String>,
     ) -> Vec<Key> {
         if let (Some(_), Some(keys)) = (&section.api_key, &section.keys) {
             let mistake = Mistake::new(format!("the provider `{name}` has both `api_key` and `keys`"));
@@ -228,8 +229,18 @@ impl Resolver<'_> {
                 && kind.needs_key()
                 && let Some(variable) = kind.key_variables().next()
             {
+                if self.environment.has_master_key() {
+                    notices.push(format!(
+                        "the provider `{name}` has no key in the configuration; it is asked without one until the store has one \
+                         for it (POST /admin/v1/credentials)"
+                    ));
+                    return keys;
+                }
                 let mistake = Mistake::new(format!("the provider `{name}` has no key"));
-                let help = format!("set the environment variable `{variable}`, or write `api_key` here");
+                let help = format!(
+                    "set the environment variable `{variable}`, write `api_key` here, or set TIDEGATE_MASTER_KEY and keep it in \
+                     the store"
+                );
                 self.mistakes.push(mistake.help(help).at(at.key_place.clone()));
             }
         }

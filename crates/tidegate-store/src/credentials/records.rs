@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::access::{AccessError, CredentialId, NoRandomness};
 
-/// Longer than any provider's key; a service account's JSON file fits.
+/// Longer than any provider's key.
 const MAX_BYTES: usize = 16 << 10;
 /// Of a shorter one, four characters would say too much.
 const SHORTEST_WITH_HINT: usize = 16;
@@ -66,10 +66,11 @@ impl CredentialSecret {
         if text.len() > MAX_BYTES {
             return Err(AccessError::invalid("secret", format!("it is longer than {MAX_BYTES} bytes")));
         }
-        if text.contains('\0') || text.trim() != text {
+        // Every provider takes its key in a header, in which nothing else can stand.
+        if text.trim() != text || text.bytes().any(|byte| !matches!(byte, b' '..=b'~')) {
             return Err(AccessError::invalid(
                 "secret",
-                "it begins or ends with blanks, or holds a NUL; copy it again",
+                "it begins or ends with blanks, or holds a line break or a character that no header can carry; copy it again",
             ));
         }
         Ok(())
@@ -131,7 +132,7 @@ mod tests {
         assert_eq!(CredentialSecret::new("sk-1234567890abcdef").hint(), "…cdef");
         assert_eq!(CredentialSecret::new("short").hint(), "…");
         assert_eq!(format!("{:?}", CredentialSecret::new("sk-1234567890abcdef")), "***");
-        for wrong in ["", "  ", "sk-1\n", "a\0b", &"x".repeat(MAX_BYTES + 1)] {
+        for wrong in ["", "  ", "sk-1\n", "a\nb", "schlüssel", "a\0b", &"x".repeat(MAX_BYTES + 1)] {
             assert!(CredentialSecret::new(wrong).check().is_err(), "{wrong:?}");
         }
     }
