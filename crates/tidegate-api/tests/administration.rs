@@ -319,7 +319,11 @@ async fn a_member_gets_no_secret_of_a_key_that_may_more_than_itself_and_gives_it
     for (permissions, expires_at, may) in [
         ("{}", Some(end), false),
         (r#"{"models":["openai/*"],"max_usd_per_call":"0.01"}"#, Some(end), false),
-        (r#"{"models":["openai/*"],"max_usd_per_call":"0.02","denied_features":["images"]}"#, Some(end), false),
+        (
+            r#"{"models":["openai/*"],"max_usd_per_call":"0.02","denied_features":["images"]}"#,
+            Some(end),
+            false,
+        ),
         (own, None, false),
         (own, later, false),
         (own, Some(end), true),
@@ -373,7 +377,8 @@ async fn a_member_gets_no_secret_of_a_key_that_may_more_than_itself_and_gives_it
 async fn a_disabled_organization_shuts_out_everybody_but_owners() {
     let admin = Admin::start().await;
     let owner = admin.role(Role::Owner).await;
-    let others = [admin.role(Role::Admin).await, admin.role(Role::Auditor).await, admin.role(Role::Member).await];
+    let others =
+        [admin.role(Role::Admin).await, admin.role(Role::Auditor).await, admin.role(Role::Member).await];
     let organization = "/admin/v1/organizations/org_default";
     let disabled = admin.call(&others[0], Method::PATCH, organization, &json!({"disabled": true})).await;
     assert_eq!(disabled.status, 200, "{}", disabled.text());
@@ -445,6 +450,54 @@ async fn what_is_wrong_is_named_with_a_way_out() {
             "no team",
         ),
         (Method::POST, "/admin/v1/keys", json!({"name": "x", "tags": {"1": "x"}}), 400, "tags.1", "letters"),
+        (
+            Method::POST,
+            "/admin/v1/keys",
+            json!({"name": "x", "permissions": {"models": ["!luxm", "*"]}}),
+            400,
+            "permissions.models[0]",
+            "list what is allowed",
+        ),
+        (
+            Method::POST,
+            "/admin/v1/keys",
+            json!({"name": "x", "permissions": {"providers": ["openai", "opneai"]}}),
+            400,
+            "permissions.providers[1]",
+            "`openai` was meant",
+        ),
+        (
+            Method::PATCH,
+            "/admin/v1/organizations/org_default",
+            json!({"permissions": {"providers": ["house"]}}),
+            400,
+            "permissions.providers[0]",
+            "there are `openai`",
+        ),
+        (
+            Method::POST,
+            "/admin/v1/teams",
+            json!({"name": "y", "permissions": {"providers": ["house"]}}),
+            400,
+            "permissions.providers[0]",
+            "there are `openai`",
+        ),
+        (
+            Method::POST,
+            "/admin/v1/credentials",
+            json!({"provider": "opneai", "secret": "sk-1234567890123456"}),
+            400,
+            "provider",
+            "`openai` was meant",
+        ),
+        (
+            Method::POST,
+            "/admin/v1/credentials",
+            json!({"provider": "openai", "secret": "sk-1234567890\n123456"}),
+            400,
+            "secret",
+            "copy it again",
+        ),
         (Method::POST, "/admin/v1/teams", json!({"name": "core"}), 409, "name", "another name"),
         (
             Method::POST,
@@ -533,6 +586,25 @@ async fn every_change_is_in_force_here_when_it_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_secret_can_work_for_ninety_days_and_no_longer() {
+    let admin = Admin::start().await;
+    let owner = admin.role(Role::Owner).await;
+    let made = admin.call(&owner, Method::POST, "/admin/v1/keys", &json!({"name": "mine"})).await.json();
+    let path = format!("/admin/v1/keys/{}/rotate", made["id"].as_str().unwrap());
+    for (grace, hours) in [("25h", Some(25)), ("7d", Some(7 * 24)), ("90d", Some(90 * 24)), ("91d", None)] {
+        let received = admin.call(&owner, Method::POST, &path, &json!({"grace": grace})).await;
+        let Some(hours) = hours else {
+            assert!(received.status == 400 && received.text().contains("90 days"), "{}", received.text());
+            continue;
+        };
+        assert_eq!(received.status, 200, "{grace}: {}", received.text());
+        let until: Timestamp = received.json()["previous_secret_until"].as_str().unwrap().parse().unwrap();
+        let expected = Timestamp::now() + hours.hours();
+        assert!((until - expected).total(jiff::Unit::Second).unwrap().abs() < 600.0, "{grace}: {until}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_shown_again_anywhere() {
     let admin = Admin::start().await;
     let owner = admin.role(Role::Owner).await;
@@ -554,6 +626,23 @@ async fn no_secret_is_shown_again_anywhere() {
         assert!(!seen.contains(&secret[8..secret.len() - 4]));
     }
     assert!(seen.contains("…mnop"), "the hint is there");
+}
+
+#[tokio::test]
+async fn a_stored_credential_that_cannot_be_sent_is_left_out_and_the_others_are_used() {
+    let gateway = TestGateway::start(YAML).await;
+    let stored = |label: &str, secret: &str| StoredCredential {
+        provider: "openai".into(),
+        label: label.into(),
+        secret: Secret::new(secret),
+    };
+    let credentials = vec![stored("broken", "a\nb"), stored("whole", "sk-1234567890123456")];
+    gateway.gateway().put_credentials(credentials).unwrap();
+    let targets = gateway.gateway().targets();
+    assert!(!targets.is_empty());
+    for target in targets {
+        assert_eq!(target.keys.len(), 2, "the configured one and the whole one: {target:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -678,42 +767,6 @@ async fn limits_are_shown_with_how_far_they_are_used() {
         "/admin/v1/tags/a/b/limits",
     ] {
         assert_eq!(admin.get(&owner, path).await.status, 404, "{path}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_old_secret_can_work_for_ninety_days_and_no_longer() {
-    let admin = Admin::start().await;
-    let owner = admin.role(Role::Owner).await;
-    let made = admin.call(&owner, Method::POST, "/admin/v1/keys", &json!({"name": "mine"})).await.json();
-    let path = format!("/admin/v1/keys/{}/rotate", made["id"].as_str().unwrap());
-    for (grace, hours) in [("25h", Some(25)), ("7d", Some(7 * 24)), ("90d", Some(90 * 24)), ("91d", None)] {
-        let received = admin.call(&owner, Method::POST, &path, &json!({"grace": grace})).await;
-        let Some(hours) = hours else {
-            assert!(received.status == 400 && received.text().contains("90 days"), "{}", received.text());
-            continue;
-        };
-        assert_eq!(received.status, 200, "{grace}: {}", received.text());
-        let until: Timestamp = received.json()["previous_secret_until"].as_str().unwrap().parse().unwrap();
-        let expected = Timestamp::now() + hours.hours();
-        assert!((until - expected).total(jiff::Unit::Second).unwrap().abs() < 600.0, "{grace}: {until}");
-    }
-}
-
-#[tokio::test]
-async fn a_stored_credential_that_cannot_be_sent_is_left_out_and_the_others_are_used() {
-    let gateway = TestGateway::start(YAML).await;
-    let stored = |label: &str, secret: &str| StoredCredential {
-        provider: "openai".into(),
-        label: label.into(),
-        secret: Secret::new(secret),
-    };
-    let credentials = vec![stored("broken", "a\nb"), stored("whole", "sk-1234567890123456")];
-    gateway.gateway().put_credentials(credentials).unwrap();
-    let targets = gateway.gateway().targets();
-    assert!(!targets.is_empty());
-    for target in targets {
-        assert_eq!(target.keys.len(), 2, "the configured one and the whole one: {target:?}");
     }
 }
 

@@ -16,6 +16,7 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tidegate_gateway::{Gateway, GatewayError};
+use tidegate_policy::Permissions;
 use tidegate_store::{Access, Actor, AuditWriter, Store};
 
 use super::caller::Administrator;
@@ -65,6 +66,24 @@ impl Context {
 
     pub(crate) fn actor(&self) -> &Actor {
         &self.caller.actor
+    }
+
+    /// Refuses permissions that name a provider which is not configured, and was not among them before: it would mean
+    /// nothing, or everybody but the one that was meant.
+    pub(crate) fn check_providers(&self, new: &Permissions, before: &[String]) -> Result<(), GatewayError> {
+        let mut named = new.providers.iter().enumerate().filter(|(_, name)| !before.contains(name));
+        named.try_for_each(|(place, name)| {
+            self.check_provider(&format!("permissions.providers[{place}]"), name)
+        })
+    }
+
+    /// Refuses a provider that is not configured.
+    pub(crate) fn check_provider(&self, field: &str, name: &str) -> Result<(), GatewayError> {
+        let settings = self.gateway.settings();
+        if settings.providers.contains_key(name) {
+            return Ok(());
+        }
+        Err(refusal::unknown_provider(field, name, settings.providers.keys().map(String::as_str)))
     }
 
     /// The body as what it should be.

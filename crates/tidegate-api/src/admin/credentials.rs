@@ -18,6 +18,7 @@ pub(super) async fn list(context: Context) -> Result<Reply, GatewayError> {
 
 pub(super) async fn create(context: Context) -> Result<Reply, GatewayError> {
     let CreateCredential { provider, label, secret } = context.body()?;
+    context.check_provider("provider", &provider)?;
     let label = label.as_deref().unwrap_or(USUAL_LABEL);
     let secret = CredentialSecret::new(secret);
     let made = context.access().create_credential(&provider, label, &secret, context.actor()).await;

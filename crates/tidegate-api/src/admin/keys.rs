@@ -53,6 +53,7 @@ pub(super) async fn create(context: Context) -> Result<Reply, GatewayError> {
         }
         new.team_id = Some(own.clone());
     }
+    context.check_providers(&new.permissions, &[])?;
     new.permissions = caller.give(new.permissions)?;
     new.expires_at = caller.give_until(new.expires_at)?;
     let made = context.access().create_key(new, context.actor()).await.map_err(of_access)?;
@@ -70,6 +71,9 @@ pub(super) async fn update(context: Context) -> Result<Reply, GatewayError> {
     let own = context.caller.confined_to();
     if own.is_some() && update.team_id.as_ref().is_some_and(|team| team.as_ref() != own) {
         return Err(forbidden("A member cannot move a key out of its team."));
+    }
+    if let Some(permissions) = &update.permissions {
+        context.check_providers(permissions, &key.permissions.providers)?;
     }
     update.permissions = update.permissions.map(|it| context.caller.give(it)).transpose()?;
     update.expires_at = update.expires_at.map(|end| context.caller.give_until(end)).transpose()?;

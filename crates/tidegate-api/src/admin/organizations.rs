@@ -1,7 +1,7 @@
 //! `/admin/v1/organizations`.
 
 use tidegate_gateway::GatewayError;
-use tidegate_store::OrganizationId;
+use tidegate_store::{NewOrganization, OrganizationId, OrganizationUpdate};
 
 use super::context::{Context, Reply};
 use super::refusal::{not_found, of_access, of_store};
@@ -16,7 +16,8 @@ pub(super) async fn list(context: Context) -> Result<Reply, GatewayError> {
 }
 
 pub(super) async fn create(context: Context) -> Result<Reply, GatewayError> {
-    let new = context.body::<CreateOrganization>()?.into();
+    let new: NewOrganization = context.body::<CreateOrganization>()?.into();
+    context.check_providers(&new.permissions, &[])?;
     let made = context.access().create_organization(new, context.actor()).await.map_err(of_access)?;
     Reply::created(&OrganizationView::from(made))
 }
@@ -28,8 +29,13 @@ pub(super) async fn get(context: Context) -> Result<Reply, GatewayError> {
 }
 
 pub(super) async fn update(context: Context) -> Result<Reply, GatewayError> {
-    let id = context.parameters.get("id").into();
-    let update = context.body::<UpdateOrganization>()?.into();
+    let id: OrganizationId = context.parameters.get("id").into();
+    let update: OrganizationUpdate = context.body::<UpdateOrganization>()?.into();
+    if let Some(permissions) = &update.permissions {
+        let before = context.access().organization(&id).await.map_err(|error| of_store(&error))?;
+        context
+            .check_providers(permissions, &before.map(|it| it.permissions.providers).unwrap_or_default())?;
+    }
     let done = context.access().update_organization(&id, update, context.actor()).await;
     Reply::json(&OrganizationView::from(done.map_err(of_access)?))
 }

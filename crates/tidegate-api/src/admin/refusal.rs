@@ -78,6 +78,20 @@ pub(super) fn invalid(field: &str, message: &str) -> GatewayError {
     }
 }
 
+/// A provider that is not configured.
+pub(super) fn unknown_provider<'a>(
+    field: &str,
+    name: &str,
+    known: impl Iterator<Item = &'a str> + Clone,
+) -> GatewayError {
+    let name: String = name.chars().take(100).collect();
+    let hint = match tidegate_config::closest(&name, known.clone(), 1).first() {
+        Some(meant) => format!("perhaps `{meant}` was meant"),
+        None => format!("there are {}", known.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+    };
+    invalid(field, &format!("there is no provider `{name}` in the configuration; {hint}"))
+}
+
 /// A parameter of the query that there is not.
 pub(super) fn unknown_parameter(name: &str, known: &[(&str, &str)]) -> GatewayError {
     let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();

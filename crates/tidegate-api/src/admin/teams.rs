@@ -1,7 +1,7 @@
 //! `/admin/v1/teams`.
 
 use tidegate_gateway::GatewayError;
-use tidegate_store::{OrganizationId, TeamId};
+use tidegate_store::{NewTeam, OrganizationId, TeamId, TeamUpdate};
 
 use super::context::{Context, Reply};
 use super::refusal::{not_found, of_access, of_store};
@@ -17,7 +17,8 @@ pub(super) async fn list(context: Context) -> Result<Reply, GatewayError> {
 }
 
 pub(super) async fn create(context: Context) -> Result<Reply, GatewayError> {
-    let new = context.body::<CreateTeam>()?.try_into()?;
+    let new: NewTeam = context.body::<CreateTeam>()?.try_into()?;
+    context.check_providers(&new.permissions, &[])?;
     let made = context.access().create_team(new, context.actor()).await.map_err(of_access)?;
     Reply::created(&TeamView::from(made))
 }
@@ -29,8 +30,13 @@ pub(super) async fn get(context: Context) -> Result<Reply, GatewayError> {
 }
 
 pub(super) async fn update(context: Context) -> Result<Reply, GatewayError> {
-    let id = context.parameters.get("id").into();
-    let update = context.body::<UpdateTeam>()?.try_into()?;
+    let id: TeamId = context.parameters.get("id").into();
+    let update: TeamUpdate = context.body::<UpdateTeam>()?.try_into()?;
+    if let Some(permissions) = &update.permissions {
+        let before = context.access().team(&id).await.map_err(|error| of_store(&error))?;
+        context
+            .check_providers(permissions, &before.map(|it| it.permissions.providers).unwrap_or_default())?;
+    }
     let done = context.access().update_team(&id, update, context.actor()).await;
     Reply::json(&TeamView::from(done.map_err(of_access)?))
 }

@@ -104,8 +104,11 @@ fn rates(field: &str, rates: &[RateLimit]) -> Checked {
     Ok(())
 }
 
-/// What is allowed.
-pub(crate) fn permissions(permissions: &Permissions) -> Checked {
+/// What is allowed. What stays as it was is not looked at: a key that is to be disabled may be from before a rule.
+pub(crate) fn permissions(before: Option<&Permissions>, permissions: &Permissions) -> Checked {
+    if before == Some(permissions) {
+        return Ok(());
+    }
     let models: Vec<&str> = permissions.models.iter().map(|pattern| &*pattern.0).collect();
     let providers: Vec<&str> = permissions.providers.iter().map(String::as_str).collect();
     let endpoints: Vec<&str> = permissions.endpoints.iter().map(String::as_str).collect();
@@ -119,6 +122,13 @@ pub(crate) fn permissions(permissions: &Permissions) -> Checked {
         for (place, word) in words.iter().enumerate() {
             name(&format!("permissions.{field}[{place}]"), word)?;
         }
+    }
+    if let Some(place) = models.iter().chain(&providers).position(|word| word.starts_with('!')) {
+        let field = if place < models.len() { format!("models[{place}]") } else { "providers".to_owned() };
+        return Err(AccessError::invalid(
+            format!("permissions.{field}"),
+            "nothing can be taken away by `!`; list what is allowed",
+        ));
     }
     if permissions.addresses.len() > MAX_LISTED {
         return Err(AccessError::invalid(
@@ -225,8 +235,15 @@ mod tests {
             assert!(name("name", wrong).is_err(), "{wrong:?}");
         }
         let wrong: Permissions = serde_json::from_str(r#"{"endpoints":["chat","chatt"]}"#).unwrap();
-        let error = permissions(&wrong).unwrap_err().to_string();
+        let error = permissions(None, &wrong).unwrap_err().to_string();
         assert!(error.starts_with("permissions.endpoints[1]") && error.contains("count_tokens"), "{error}");
+        let negative: Permissions = serde_json::from_str(r#"{"models":["*","!luxm"]}"#).unwrap();
+        let error = permissions(Some(&wrong), &negative).unwrap_err().to_string();
+        assert!(
+            error.starts_with("permissions.models[1]") && error.contains("list what is allowed"),
+            "{error}"
+        );
+        assert!(permissions(Some(&negative), &negative).is_ok(), "what was there stays");
         assert!(subject(&"team:team_1".parse().unwrap()).is_err());
         assert!(subject(&"tag:1app=x".parse().unwrap()).is_err());
         assert!(subject(&"user:org_default/a b".parse().unwrap()).is_ok());

@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use serde_json::{Map, Value, json};
-use tidegate_config::{Environment, Sources, load};
+use tidegate_config::{Environment, Origin, Sources, load};
 use tidegate_policy::{Limits, Permissions};
 use tidegate_store::{
     Access, Actor, Organization, OrganizationId, Store, StoreError, StoreOptions, Team, TeamId,
@@ -83,9 +83,7 @@ impl Place {
         let place = if let Some(directory) = &self.data {
             StoreOptions::embedded(directory)
         } else {
-            // An address that others reach needs a key, and this may be on the way to make it.
-            let sources = Sources { config: self.config.clone(), keys_exist: true, ..Sources::of_process() };
-            stores::options(&load(&sources)?)?
+            stores::options(&load(&self.sources())?)?
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -103,6 +101,35 @@ impl Place {
             store.close().await;
             done
         })
+    }
+}
+
+impl Place {
+    fn sources(&self) -> Sources {
+        // An address that others reach needs a key, and this may be on the way to make it.
+        Sources { config: self.config.clone(), keys_exist: true, ..Sources::of_process() }
+    }
+
+    /// Refuses permissions that name a provider which the configuration file does not have, and which were not there before.
+    /// Without a file it is the environment of the gateway that says which there are, and not this one's.
+    pub(super) fn check_providers(&self, before: &Permissions, after: &Permissions) -> Result<(), Failure> {
+        if self.data.is_some() || after.providers == before.providers {
+            return Ok(());
+        }
+        let settings = load(&self.sources())?;
+        let known = || settings.providers.keys().map(String::as_str);
+        let is_known = |name: &str| settings.providers.contains_key(name);
+        let mut named = after.providers.iter().filter(|name| !before.providers.contains(name));
+        match named.find(|name| !is_known(name)) {
+            Some(unknown) if matches!(settings.origin, Origin::File(_)) => Err(Failure::wrong(
+                format!("there is no provider `{unknown}` in the configuration"),
+                match tidegate_config::closest(unknown, known(), 1).first() {
+                    Some(meant) => format!("Did you mean `{meant}`?"),
+                    None => format!("There are: {}.", known().collect::<Vec<_>>().join(", ")),
+                },
+            )),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -181,6 +181,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
 
 fn make(create: &Create) -> Result<(), Failure> {
     let (limits, permissions) = create.shape.apply(&Limits::default(), &Permissions::default())?;
+    create.place.check_providers(&Permissions::default(), &permissions)?;
     let expires_at = create.expires.as_deref().map(expiry).transpose()?.flatten();
     let made = create.place.administer(async |access, actor| {
         let team_id = match &create.team {
@@ -211,6 +212,7 @@ fn change(update: &Update) -> Result<(), Failure> {
     let done = update.place.administer(async |access, actor| {
         let key = find(access, &update.id).await?;
         let (limits, permissions) = update.shape.apply(&key.limits, &key.permissions)?;
+        update.place.check_providers(&key.permissions, &permissions)?;
         let team_id = match update.team.as_deref() {
             None => None,
             Some("none") => Some(None),

@@ -96,6 +96,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
     match options.act {
         Act::Create(create) => {
             let (limits, permissions) = create.shape.apply(&Limits::default(), &Permissions::default())?;
+            create.place.check_providers(&Permissions::default(), &permissions)?;
             let made = create.place.administer(async |access, actor| {
                 let organization_id = match &create.org {
                     Some(name) => Some(organization(access, name).await?.id),
@@ -129,6 +130,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
             let done = update.place.administer(async |access, actor| {
                 let team = team(access, &update.team).await?;
                 let (limits, permissions) = update.shape.apply(&team.limits, &team.permissions)?;
+                update.place.check_providers(&team.permissions, &permissions)?;
                 let changes = TeamUpdate {
                     name: update.name.clone(),
                     limits: Some(limits),

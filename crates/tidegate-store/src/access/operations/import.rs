@@ -75,7 +75,7 @@ fn record(
     let expires_at = new.expires_at.map(milliseconds);
     validate::expiry(expires_at, writing.now())?;
     validate::limits("limits", &new.limits)?;
-    validate::permissions(&new.permissions)?;
+    validate::permissions(None, &new.permissions)?;
     validate::tags(&new.tags)?;
     Ok(KeyRecord {
         id: KeyId::new(),

@@ -172,7 +172,7 @@ async fn put(
     action: &'static str,
 ) -> Result<(), AccessError> {
     validate::limits("limits", &after.limits)?;
-    validate::permissions(&after.permissions)?;
+    validate::permissions(before.map(|it| &it.permissions), &after.permissions)?;
     validate::tags(&after.tags)?;
     if after.role == Some(Role::Member) && after.team_id.is_none() {
         return Err(AccessError::invalid("team_id", "a member belongs to a team; name it"));

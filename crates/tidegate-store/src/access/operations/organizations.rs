@@ -69,7 +69,7 @@ async fn put(
 ) -> Result<(), AccessError> {
     validate::limits("limits", &after.limits)?;
     validate::limits("end_user_limits", &after.end_user_limits)?;
-    validate::permissions(&after.permissions)?;
+    validate::permissions(before.map(|it| &it.permissions), &after.permissions)?;
     let taken = queries::organizations::id_of_name(&mut writing.transaction, &after.name).await?;
     if taken.is_some_and(|other| other != after.id.as_str()) {
         let message = format!("there is an organization `{}` already; choose another name", after.name);

@@ -68,7 +68,7 @@ impl Access {
 
 async fn put(writing: &mut Writing<'_>, before: Option<&Team>, after: &Team) -> Result<(), AccessError> {
     validate::limits("limits", &after.limits)?;
-    validate::permissions(&after.permissions)?;
+    validate::permissions(before.map(|it| &it.permissions), &after.permissions)?;
     validate::margin(after.margin_millionths)?;
     let taken =
         queries::teams::id_of_name(&mut writing.transaction, &after.organization_id, &after.name).await?;
