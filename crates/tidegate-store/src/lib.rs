@@ -43,7 +43,7 @@ pub use ledger::{
     UsageQuery, UsageRow,
 };
 pub use limits::{
-    Crossed, Hold, Level, LevelUsage, Limiter, LocalOptions, Refused, SharedError, SharedOptions,
-    SpendingFuture, SpendingSource, Unreachable,
+    Crossed, Hold, LedgerProgress, Level, LevelUsage, Limiter, LocalOptions, Refused, SharedError,
+    SharedOptions, SpendingFuture, SpendingSource, Unreachable,
 };
 pub use store::{Store, StoreOptions};

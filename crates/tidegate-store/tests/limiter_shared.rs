@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -13,8 +13,8 @@ use tidegate_policy::{
     Amounts, Budget, BudgetKind, BudgetPeriod, Limits, Measure, RateLimit, RatePeriod, RecentCalls, Spending,
 };
 use tidegate_store::{
-    CallId, Hold, Level, Limiter, LocalOptions, Refused, Scope, SharedOptions, SpendingFuture,
-    SpendingSource, Unreachable,
+    CallId, Hold, LedgerProgress, Level, Limiter, LocalOptions, Refused, Scope, SharedOptions,
+    SpendingFuture, SpendingSource, Unreachable,
 };
 use tidegate_testkit::servers::{self, RedisServer};
 
@@ -256,6 +256,166 @@ async fn a_redis_that_comes_back_empty_is_filled_from_the_ledger_again() {
         redis.kill();
         redis.start();
         wait_for("the loss is noticed", async || take(&limiter, &levels, cost(0)).await.is_err()).await;
+    }
+}
+
+/// A ledger that has what was recorded when it is told so.
+#[derive(Default)]
+struct LateLedger {
+    ledger: Ledger,
+    recorded: AtomicU64,
+    written: AtomicU64,
+}
+
+impl SpendingSource for LateLedger {
+    fn spending(&self, scopes: Vec<Scope>) -> SpendingFuture {
+        self.ledger.spending(scopes)
+    }
+}
+
+impl LedgerProgress for LateLedger {
+    fn recorded(&self) -> u64 {
+        self.recorded.load(Ordering::Relaxed)
+    }
+
+    fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+}
+
+/// Two replicas with this ledger that are there, and a Redis of their own.
+async fn two(test: &str, unreachable: Unreachable, ledger: &Arc<LateLedger>) -> (RedisServer, [Limiter; 2]) {
+    let redis = RedisServer::private();
+    let connect = async |replica: &str| {
+        let options = SharedOptions {
+            unreachable,
+            patience: if unreachable == Unreachable::Deny { PATIENT } else { Duration::from_millis(250) },
+            source: Some(ledger.clone()),
+            ledger: Some(ledger.clone()),
+            ..options(redis.port(), test, replica)
+        };
+        Limiter::shared(options).await.unwrap()
+    };
+    let both = [connect("a").await, connect("b").await];
+    let levels = [level("key:other", hard(1_000_000))];
+    for limiter in &both {
+        wait_for("it is there", async || limiter.usage(&levels).await.is_ok()).await;
+    }
+    // Both know of each other with the next sign of life.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    (redis, both)
+}
+
+/// What somebody does to Redis.
+type Act<'a> = &'a dyn Fn();
+
+fn is_budget(refused: &Result<Hold, Refused>) -> bool {
+    matches!(refused, Err(Refused::Budget { .. }))
+}
+
+#[tokio::test]
+async fn the_room_of_calls_in_flight_outlasts_all_that_redis_knew() {
+    let ledger = Arc::new(LateLedger::default());
+    let (redis, [a, b]) = two("in-flight", Unreachable::Deny, &ledger).await;
+    let levels = [level("key:k", Limits { in_flight: Some(2), ..hard(100) })];
+    let (first, second) = (take(&a, &levels, cost(40)).await, take(&b, &levels, cost(30)).await);
+    let (first, second) = (first.unwrap(), second.unwrap());
+    let lose: [Act<'_>; 3] = [&|| redis.flush(), &|| redis.flush(), &|| {
+        redis.kill();
+        redis.start();
+    }];
+    for (round, lose) in lose.iter().enumerate() {
+        lose();
+        for limiter in [&a, &b] {
+            let known = async || limiter.usage(&levels).await.is_ok();
+            wait_for("Redis is there again", known).await;
+            let usage = limiter.usage(&levels).await.unwrap().remove(0).usage;
+            assert_eq!((usage.budgets[0].held.0, usage.in_flight), (70, 2), "round {round}");
+            assert!(is_budget(&take(limiter, &levels, cost(31)).await));
+            let refused = take(limiter, &levels, cost(30)).await;
+            assert!(matches!(refused, Err(Refused::Limit { measure: Measure::InFlight, .. })));
+        }
+    }
+    // Nobody is told while it is away what the ledger hears.
+    ledger.ledger.spent.store(25, Ordering::Relaxed);
+    first.settle(cost(25));
+    drop(second);
+    a.flush().await;
+    b.flush().await;
+    assert_eq!(spent(&b, &levels[0]).await, (25, 0));
+    drop(take(&b, &levels, cost(75)).await.unwrap());
+    assert!(is_budget(&take(&a, &levels, cost(76)).await));
+}
+
+#[tokio::test]
+async fn the_first_question_to_an_emptied_redis_waits_until_every_replica_has_said_what_it_holds() {
+    let ledger = Arc::new(LateLedger::default());
+    let (redis, [a, b]) = two("at-once", Unreachable::Local, &ledger).await;
+    let levels = [level("key:k", hard(100))];
+    for round in 0..3 {
+        let hold = take(&a, &levels, cost(60)).await.unwrap();
+        redis.flush();
+        let began = Instant::now();
+        assert!(is_budget(&take(&b, &levels, cost(50)).await), "round {round}");
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        drop(take(&b, &levels, cost(40)).await.unwrap());
+        drop(hold);
+        a.flush().await;
+        b.flush().await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_spent_and_the_ledger_does_not_have_yet_counts_once_in_an_emptied_redis() {
+    let ledger = Arc::new(LateLedger::default());
+    let (redis, [a, b]) = two("late", Unreachable::Deny, &ledger).await;
+    let levels = [level("key:k", hard(100))];
+    for _ in 0..2 {
+        let hold = take(&a, &levels, cost(30)).await.unwrap();
+        ledger.recorded.fetch_add(1, Ordering::Relaxed);
+        hold.settle(cost(30));
+    }
+    a.flush().await;
+    redis.flush();
+    assert_eq!(spent(&b, &levels[0]).await, (60, 0), "before the ledger has it");
+    // It has the first.
+    ledger.ledger.spent.store(30, Ordering::Relaxed);
+    ledger.written.store(1, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(spent(&b, &levels[0]).await, (60, 0), "what is there already is not added again");
+    ledger.ledger.spent.store(60, Ordering::Relaxed);
+    ledger.written.store(2, Ordering::Relaxed);
+    // Whether it is just written or was long ago.
+    for wait in [0, 4] {
+        tokio::time::sleep(Duration::from_secs(wait)).await;
+        redis.flush();
+        assert_eq!(spent(&b, &levels[0]).await, (60, 0), "after the ledger has it");
+    }
+}
+
+#[tokio::test]
+async fn calls_that_were_let_in_without_redis_hold_their_room_when_it_is_back() {
+    let ledger = Arc::new(LateLedger::default());
+    let (redis, [a, b]) = two("back", Unreachable::Local, &ledger).await;
+    let levels = [level("key:k", hard(100))];
+    drop(take(&a, &levels, cost(1)).await.unwrap());
+    drop(take(&b, &levels, cost(1)).await.unwrap());
+    let ways: [(Act<'_>, Act<'_>); 2] =
+        [(&|| redis.pause(), &|| redis.resume()), (&|| redis.kill(), &|| redis.start())];
+    for (begin, end) in ways {
+        begin();
+        wait_for("it is away", async || a.usage(&levels).await.is_err()).await;
+        let hold = take(&a, &levels, cost(40)).await.unwrap();
+        end();
+        for limiter in [&a, &b] {
+            wait_for("it is back", async || limiter.usage(&levels).await.is_ok()).await;
+        }
+        wait_for("it knows of the call", async || spent(&b, &levels[0]).await == (0, 40)).await;
+        assert!(is_budget(&take(&b, &levels, cost(61)).await));
+        drop(take(&b, &levels, cost(60)).await.unwrap());
+        hold.settle(cost(0));
+        a.flush().await;
+        assert_eq!(spent(&b, &levels[0]).await, (0, 0));
     }
 }
 

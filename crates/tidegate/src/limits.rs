@@ -57,6 +57,7 @@ fn shared_options(shared: &Shared, store: &Store, ledger: &LedgerWriter) -> Shar
             Unreachable::Deny => tidegate_store::Unreachable::Deny,
         },
         source: Some(Arc::new(store.clone())),
+        ledger: Some(Arc::new(ledger.clone())),
         ..SharedOptions::new(shared.url.expose(), replica)
     }
 }

@@ -26,7 +26,7 @@ use super::{
     journal::{self, Journal, JournalFiles, Place},
     task::WriterTask,
 };
-use crate::{database::Database, error::StoreError};
+use crate::{LedgerProgress, database::Database, error::StoreError};
 
 /// Calls in flight, and entries that wait in memory because the disk takes none.
 const DEFAULT_CAPACITY: usize = 32_768;
@@ -281,6 +281,19 @@ impl LedgerWriter {
             Some(handle) => handle.shared.status(),
             None => LedgerStatus { free_seats: DEFAULT_CAPACITY, ..LedgerStatus::default() },
         }
+    }
+}
+
+impl LedgerProgress for LedgerWriter {
+    fn recorded(&self) -> u64 {
+        self.handle.as_ref().map_or(0, |handle| handle.shared.recorded.load(Ordering::Acquire))
+    }
+
+    fn written(&self) -> u64 {
+        let Some(handle) = &self.handle else { return 0 };
+        // In this order: read the other way round, an entry of an earlier process could count as one of this.
+        let written = handle.shared.written.load(Ordering::Acquire);
+        written.saturating_sub(handle.shared.recovered.load(Ordering::Acquire))
     }
 }
 

@@ -48,14 +48,14 @@ impl Limiter {
     /// [`reserve`](Self::reserve).
     pub fn try_reserve(
         &self,
-        _call: CallId,
+        call: CallId,
         levels: &[Level],
         amounts: Amounts,
     ) -> Option<Result<Hold, Refused>> {
         let amounts = not_negative(amounts);
         match &self.0 {
             Counting::Local(local) => local.try_reserve(levels, amounts),
-            Counting::Shared(shared) => shared.try_reserve(levels, amounts),
+            Counting::Shared(shared) => shared.try_reserve(call, levels, amounts),
         }
     }
 

@@ -22,4 +22,4 @@ pub use limiter::{Level, Limiter};
 pub use local::LocalOptions;
 pub(crate) use shared::Connection;
 pub use shared::{SharedError, SharedOptions, Unreachable};
-pub use spending::{SpendingFuture, SpendingSource};
+pub use spending::{LedgerProgress, SpendingFuture, SpendingSource};

@@ -22,3 +22,12 @@ pub trait SpendingSource: Send + Sync + 'static {
     /// What these levels have spent in the current periods.
     fn spending(&self, scopes: Vec<Scope>) -> SpendingFuture;
 }
+
+/// Tells how far the ledger is, so that the limiter knows which calls a [`SpendingSource`] may not count yet.
+pub trait LedgerProgress: Send + Sync + 'static {
+    /// Calls that this process has recorded.
+    fn recorded(&self) -> u64;
+
+    /// How many of them, in their order, a [`SpendingSource`] counts.
+    fn written(&self) -> u64;
+}

@@ -57,6 +57,16 @@ impl RedisServer {
         self.0.pause();
     }
 
+    /// Makes it forget everything, of all its databases.
+    pub fn flush(&self) {
+        assert_eq!(self.command("FLUSHALL"), "+OK");
+    }
+
+    /// Runs a command, and gives the first line of the answer.
+    pub fn command(&self, command: &str) -> String {
+        ask(self.0.port(), command).expect("Redis answers")
+    }
+
     /// Lets it go on.
     pub fn resume(&self) {
         self.0.resume();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
+use tidegate_catalog::NanoDollars;
 use tidegate_policy::{Amounts, LimitsUsage, Room, Spending};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -19,10 +20,11 @@ use super::super::spending::SpendingSource;
 use super::answer::{self, Answer};
 use super::connection::Connection;
 use super::courier::Courier;
+use super::held::Held;
 use super::link::{About, Job, Link, Reply, Settle};
 use super::options::{SharedError, SharedOptions, Unreachable};
 use super::outage::Outages;
-use super::question::{self, SettleLevel};
+use super::question::{self, Filling};
 use crate::{CallId, Scope};
 
 const SCRIPT: &str = include_str!("limiter.lua");
@@ -34,8 +36,11 @@ const QUEUE: usize = 4_096;
 /// questions stand in line before it and Redis answers them, there is no reason to count without it.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the first connection is waited for at the start.
+/// How long the first connection is waited for at the start, and at the end that Redis hears of all that has ended.
 const START_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the start waits beyond that for a Redis that is empty: other replicas may live, and say what they hold.
+const GATHERING_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long a call waits for what a level has spent before. A database that takes longer is not well.
 const SPENDING_PATIENCE: Duration = Duration::from_secs(2);
@@ -91,11 +96,11 @@ impl Shared {
     pub(in super::super) async fn connect(options: SharedOptions) -> Result<Self, SharedError> {
         let runtime = Handle::try_current().map_err(SharedError::Runtime)?;
         let connection = Connection::open(&options, SCRIPT)?;
-        let link = Arc::new(Link::new());
+        let link = Arc::new(Link::new(options.ledger.is_some()));
         let (jobs, receiver) = mpsc::channel(QUEUE);
-        let SharedOptions { replica, patience, dead_after, unreachable, source, .. } = options;
-        let courier = Courier::new(connection, receiver, link.clone(), replica, patience, dead_after);
+        let courier = Courier::new(connection, receiver, link.clone(), &options);
         drop(runtime.spawn(courier.run()));
+        let SharedOptions { patience, unreachable, source, .. } = options;
         let shared = Self {
             jobs,
             link,
@@ -108,7 +113,11 @@ impl Shared {
             ledger_rests_until: Mutex::default(),
             runtime,
         };
-        if timeout(START_PATIENCE, shared.wait_until_there()).await.is_err() {
+        let mut is_there = timeout(START_PATIENCE, shared.wait_until_there()).await.is_ok();
+        if !is_there && shared.link.has_answered() {
+            is_there = timeout(GATHERING_PATIENCE, shared.wait_until_there()).await.is_ok();
+        }
+        if !is_there {
             tracing::warn!("Redis is not there yet; limits are held without it until it is");
         }
         Ok(shared)
@@ -116,6 +125,7 @@ impl Shared {
 
     pub(in super::super) fn try_reserve(
         &self,
+        call: CallId,
         levels: &[Level],
         amounts: Amounts,
     ) -> Option<Result<Hold, Refused>> {
@@ -129,7 +139,7 @@ impl Shared {
         match self.unreachable {
             Unreachable::Deny => Some(Err(unavailable())),
             Unreachable::Local if self.knows_all(&limited) => {
-                Some(self.outages.reserve(&self.link, &limited, amounts))
+                Some(self.outages.reserve(&self.link, call, &limited, amounts))
             }
             Unreachable::Local => None,
         }
@@ -141,22 +151,22 @@ impl Shared {
         levels: &[Level],
         amounts: Amounts,
     ) -> Result<Hold, Refused> {
-        if let Some(answer) = self.try_reserve(levels, amounts) {
+        if let Some(answer) = self.try_reserve(call, levels, amounts) {
             return answer;
         }
         let limited = limited(levels);
-        let ask = |seeds: &[(usize, Spending)]| question::reserve(call, &limited, amounts, seeds);
-        match self.ask(About::Room(call), &limited, amounts, ask).await {
+        let held = Arc::new(Held::new(&limited, amounts.cost));
+        let ask = |seeds: &[Filling]| question::reserve(call, &limited, amounts, seeds);
+        match self.ask(&About::Room(call, held.clone()), &limited, amounts, ask).await {
             Some(Answer::Taken(taken)) => {
                 self.outages.remember(&taken);
                 let room = answer::room(&taken);
                 let crossed = taken.into_iter().flat_map(|level| level.crossed).collect();
-                let levels = question::settle_levels(&limited);
-                let hold = SharedHold { shared: self.clone(), call, levels };
+                let hold = SharedHold { shared: self.clone(), call, held };
                 Ok(Hold::new(Taken::Shared(hold), room, crossed))
             }
             Some(Answer::Refused(refused)) => Err(refused),
-            Some(Answer::Fill(_)) | None => self.reserve_without(&limited, amounts).await,
+            Some(Answer::Fill(_)) | None => self.reserve_without(call, &limited, amounts).await,
         }
     }
 
@@ -167,8 +177,8 @@ impl Shared {
         if limited.is_empty() {
             return Ok(levels.iter().map(nothing).collect());
         }
-        let ask = |seeds: &[(usize, Spending)]| question::look(&limited, seeds);
-        match self.ask(About::Usage, &limited, Amounts::default(), ask).await {
+        let ask = |seeds: &[Filling]| question::look(&limited, seeds);
+        match self.ask(&About::Usage, &limited, Amounts::default(), ask).await {
             Some(Answer::Taken(found)) => {
                 let find = |level: &Level| found.iter().find(|found| found.usage.scope == level.scope);
                 let usage = |level| find(level).map_or_else(|| nothing(level), |found| found.usage.clone());
@@ -220,10 +230,10 @@ impl Shared {
     /// Asks about levels; and again with what they have spent, when Redis does not know. `None`: it cannot be reached.
     async fn ask(
         &self,
-        about: About,
+        about: &About,
         levels: &Limited<'_>,
         amounts: Amounts,
-        text: impl Fn(&[(usize, Spending)]) -> String,
+        text: impl Fn(&[Filling]) -> String,
     ) -> Option<Answer> {
         let mut tries_left = FILL_TRIES;
         loop {
@@ -239,8 +249,10 @@ impl Shared {
             }
             let scopes =
                 places.iter().filter_map(|place| levels.get(*place)).map(|level| level.scope.clone());
+            let asked_at = self.link.now();
             let spending = self.spending(scopes.collect(), SPENDING_PATIENCE).await?;
-            let seeds: Vec<_> = places.into_iter().zip(spending).collect();
+            let fill = |(place, spending)| Filling { place, spending, asked_at };
+            let seeds: Vec<_> = places.into_iter().zip(spending).map(fill).collect();
             let answer = self.ask_once(about, levels, amounts, text(&seeds)).await;
             self.told.fetch_add(1, Ordering::Relaxed);
             return answer;
@@ -249,12 +261,12 @@ impl Shared {
 
     async fn ask_once(
         &self,
-        about: About,
+        about: &About,
         levels: &Limited<'_>,
         amounts: Amounts,
         text: String,
     ) -> Option<Answer> {
-        match self.send(about, text).await {
+        match self.send(about.clone(), text).await {
             Reply::Words(words) => answer::read(&words, levels, amounts.cost),
             Reply::Away => None,
         }
@@ -269,13 +281,18 @@ impl Shared {
             Ok(Ok(reply)) => reply,
             Ok(Err(_)) => Reply::Away,
             Err(_) => {
-                tracing::debug!(?about, "a question about limits was not answered in time");
+                tracing::debug!("a question about limits was not answered in time");
                 Reply::Away
             }
         }
     }
 
-    async fn reserve_without(&self, levels: &Limited<'_>, amounts: Amounts) -> Result<Hold, Refused> {
+    async fn reserve_without(
+        &self,
+        call: CallId,
+        levels: &Limited<'_>,
+        amounts: Amounts,
+    ) -> Result<Hold, Refused> {
         if self.unreachable == Unreachable::Deny {
             return Err(unavailable());
         }
@@ -288,7 +305,7 @@ impl Shared {
                 self.outages.learn(&self.link, scope, spent);
             }
         }
-        self.outages.reserve(&self.link, levels, amounts)
+        self.outages.reserve(&self.link, call, levels, amounts)
     }
 
     fn knows_all(&self, levels: &Limited<'_>) -> bool {
@@ -353,13 +370,15 @@ fn unavailable() -> Refused {
 pub(in super::super) struct SharedHold {
     shared: Arc<Shared>,
     call: CallId,
-    levels: Vec<SettleLevel>,
+    held: Arc<Held>,
 }
 
 impl SharedHold {
     pub(in super::super) fn end(self, actual: Option<Amounts>) {
-        let Self { shared, call, levels } = self;
-        shared.link.settle(Settle { call, actual, is_first: true, levels, ended: shared.link.now() });
+        let Self { shared, call, held } = self;
+        shared.link.note_spent(&held, actual.map_or(NanoDollars::ZERO, |actual| actual.cost));
+        let ended = shared.link.now();
+        shared.link.settle(Settle { call, actual, is_first: true, held: Some(held), ended });
     }
 }
 

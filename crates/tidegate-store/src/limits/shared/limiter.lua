@@ -3,12 +3,21 @@
 -- KEYS[1] is the anchor, `{prefix}`. All other keys begin with it, so that its braces keep them on one node of a cluster:
 --   {prefix}:c:<scope>           a level: `f` calls in flight, `k` the periods that have budgets; for each period p of them
 --                                `ps` its start, `pu` cost with what is held, `ph` what is held, `pt` the highest soft
---                                budget reported, `pg` when it was filled from the ledger
+--                                budget reported, `pg` when it was filled from the ledger, `pe` when it began: holds of
+--                                an account that began anew since are none of it
 --   {prefix}:w:<scope>:<what><p> a window: `s` its sum, `o` and `n` its oldest and newest slice, and the slices by number
 --   {prefix}:h:<replica>         the calls in flight of a replica, each with all that it has taken
 --   {prefix}:replicas            when each replica was last heard of
---   {prefix}:p:<scope>           what was spent a moment ago at a level that is not here: by period, start and end
+--   {prefix}:p:<scope>           what was spent at a level that is not here and may not be in the ledger either: by period,
+--                                start and end; or by period, start, `u` and replica, with when the ledger had it
 --   {prefix}:a:<id>              additions that were made already
+--   {prefix}:era                 `i` the name of the era, `a` when it began, `n` how many replicas there were before, `o`
+--                                that room may be given
+--   {prefix}:joined              which of those have said what they hold
+--
+-- An era lasts until Redis loses what it knew. A command of another era does nothing: so every replica notices the loss with
+-- its next word, comes into the new era, and brings along what its calls hold. No room is given before all have, or enough
+-- time has passed for those that live.
 --
 -- ARGV[1] is a JSON list of operations. The answer is a JSON list with a list of strings for each of them. Numbers are
 -- given and kept as text where they are money: Lua's numbers are exact up to 2^53 nano-dollars, nine million dollars.
@@ -24,6 +33,12 @@ local RELEASED_AT_A_TIME = 200
 -- What ended so shortly before a level was filled from the ledger may not have stood there yet, so it is added: rather is
 -- a moment's spending counted twice, once for each time that Redis was emptied, than not at all.
 local LEDGER_LAG = 300000
+-- What is told of spending that the ledger may not have; it is told again for as long as that is so.
+local TOLD_FOR_SECONDS = 60
+
+-- How long replicas have to say what they hold. Each that lives says something twice a second; one whose connection broke
+-- with the old Redis needs a little longer.
+local GATHERING = 2000000
 
 local base = KEYS[1] .. ':'
 local time = redis.call('TIME')
@@ -116,13 +131,20 @@ local function until_room(window, excess)
   return LENGTH[window.per]
 end
 
--- What was spent shortly before the level was filled.
-local function add_waiting(key, scope, period, start)
+-- What was spent that the ledger did not have when it was asked.
+local function add_waiting(key, scope, period, start, asked_at)
   local waiting = redis.call('HGETALL', base .. 'p:' .. scope)
   for place = 1, #waiting, 2 do
-    local its_period, its_start, ended = string.match(waiting[place], '^(%a):(%d+):(%d+)$')
-    if its_period == period and its_start == start and number(ended) + LEDGER_LAG >= now then
-      redis.call('HINCRBY', key, period .. 'u', waiting[place + 1])
+    local its_period, its_start, kind, ended = string.match(waiting[place], '^(%a):(%d+):(u?):?(.*)$')
+    if its_period == period and its_start == start then
+      if kind == 'u' then
+        local cost, written = string.match(waiting[place + 1], '^(%d+):(%d+)$')
+        if number(written) == 0 or number(written) >= asked_at then
+          redis.call('HINCRBY', key, period .. 'u', cost)
+        end
+      elseif number(ended) + LEDGER_LAG >= now then
+        redis.call('HINCRBY', key, period .. 'u', waiting[place + 1])
+      end
     end
   end
 end
@@ -158,7 +180,8 @@ local function open_level(level)
       kept = kept .. period
     else
       -- What is spent without a budget is not counted here, so this would be wrong when the budget comes back.
-      redis.call('HDEL', opened.key, period .. 's', period .. 'u', period .. 'h', period .. 't', period .. 'g')
+      redis.call('HDEL', opened.key, period .. 's', period .. 'u', period .. 'h', period .. 't', period .. 'g',
+        period .. 'e')
     end
   end
   for period in pairs(periods) do
@@ -167,9 +190,14 @@ local function open_level(level)
       kept = kept .. period
       local seed = level.seed[period]
       local used = number(seed[1]) == start and seed[2] or '0'
-      redis.call('HSET', opened.key, period .. 's', int(start), period .. 'u', used, period .. 'h', '0',
-        period .. 't', used, period .. 'g', int(now))
-      add_waiting(opened.key, level.s, period, int(start))
+      -- Calls in flight may have been brought along already.
+      local brought = redis.call('HMGET', opened.key, period .. 's', period .. 'h', period .. 'e')
+      local is_here = brought[1] == int(start)
+      local held = is_here and brought[2] or '0'
+      redis.call('HSET', opened.key, period .. 's', int(start), period .. 'u', used, period .. 'h', held,
+        period .. 't', used, period .. 'g', int(now), period .. 'e', is_here and brought[3] or int(now))
+      redis.call('HINCRBY', opened.key, period .. 'u', held)
+      add_waiting(opened.key, level.s, period, int(start), number(level.seed.a))
     end
   end
   if kept ~= known then redis.call('HSET', opened.key, 'k', kept) end
@@ -178,14 +206,14 @@ local function open_level(level)
     local period = budget[1]
     local start = period_start(period)
     local state = redis.call('HMGET', opened.key, period .. 's', period .. 'u', period .. 'h', period .. 't',
-      period .. 'g')
+      period .. 'g', period .. 'e')
     if number(state[1]) < start then
       redis.call('HSET', opened.key, period .. 's', int(start), period .. 'u', '0', period .. 'h', '0',
         period .. 't', '-1')
-      state = { int(start), '0', '0', '-1', state[5] }
+      state = { int(start), '0', '0', '-1', state[5], state[6] }
     end
     opened.b[place] = { period = period, start = state[1], used = state[2], held = state[3], told = state[4],
-      filled = state[5], usd = budget[2], is_hard = budget[3] == 1 }
+      began = state[6] or state[5], usd = budget[2], is_hard = budget[3] == 1 }
   end
   opened.in_flight = number(redis.call('HGET', opened.key, 'f'))
   return opened
@@ -229,7 +257,7 @@ local function take(opened, tokens, cost)
       counted[account.period] = true
       redis.call('HINCRBY', opened.key, account.period .. 'u', cost)
       redis.call('HINCRBY', opened.key, account.period .. 'h', cost)
-      taken.b[#taken.b + 1] = { account.period, account.start, account.filled }
+      taken.b[#taken.b + 1] = { account.period, account.start, account.began }
     end
     account.used = redis.call('HGET', opened.key, account.period .. 'u')
     account.held = redis.call('HGET', opened.key, account.period .. 'h')
@@ -284,10 +312,10 @@ local function settle_hold(hold, tokens, cost, is_used)
     end
     for _, account in ipairs(taken.b) do
       local period = account[1]
-      local state = redis.call('HMGET', taken.k, period .. 's', period .. 'g')
+      local state = redis.call('HMGET', taken.k, period .. 's', period .. 'g', period .. 'e')
       if state[1] == account[2] then
         -- What was filled from the ledger meanwhile does not have this hold in it.
-        if state[2] == account[3] and hold.c ~= '0' then
+        if (state[3] or state[2]) == account[3] and hold.c ~= '0' then
           redis.call('HINCRBY', taken.k, period .. 'u', '-' .. hold.c)
           redis.call('HINCRBY', taken.k, period .. 'h', '-' .. hold.c)
         end
@@ -299,12 +327,18 @@ end
 
 -- Adds what was spent without a hold here until that microsecond, when the account is still the one of the period. An
 -- account that was filled later has it from the ledger, but for the last moment.
-local function add_cost(scope, period, start, cost, ended)
+local function add_cost(scope, period, start, cost, ended, waits)
   local key = base .. 'c:' .. scope
   local state = redis.call('HMGET', key, period .. 's', period .. 'g')
-  if state[1] == start and number(state[2]) <= number(ended) + LEDGER_LAG then
-    redis.call('HINCRBY', key, period .. 'u', cost)
-  elseif not state[1] and number(ended) + LEDGER_LAG >= now then
+  if state[2] then
+    if number(state[1]) < number(start) then
+      redis.call('HSET', key, period .. 's', start, period .. 'u', '0', period .. 'h', '0', period .. 't', '-1')
+      state[1] = start
+    end
+    if state[1] == start and number(state[2]) <= number(ended) + LEDGER_LAG then
+      redis.call('HINCRBY', key, period .. 'u', cost)
+    end
+  elseif waits and number(ended) + LEDGER_LAG >= now then
     local waiting = base .. 'p:' .. scope
     redis.call('HINCRBY', waiting, period .. ':' .. start .. ':' .. int(number(ended)), cost)
     redis.call('EXPIRE', waiting, 2)
@@ -358,7 +392,7 @@ operations['settle'] = function(holds, call, tokens, cost, is_used, is_first, le
   elseif is_used and is_first then
     for _, level in ipairs(levels) do
       for period in string.gmatch(level[2], '.') do
-        add_cost(level[1], period, int(period_start(period)), cost, ended)
+        add_cost(level[1], period, int(period_start(period)), cost, ended, true)
       end
     end
   end
@@ -368,6 +402,7 @@ end
 -- id, list of {scope, period, start, cost, ended}: adds what was spent while Redis was away. Once for each id.
 operations['add'] = function(_, id, costs)
   if redis.call('SET', base .. 'a:' .. id, '1', 'NX', 'EX', '3600') then
+    -- Where the level is not here the replica has said so beside this.
     for _, cost in ipairs(costs) do add_cost(cost[1], cost[2], cost[3], cost[4], cost[5]) end
   end
   return { 'done' }
@@ -400,7 +435,90 @@ operations['list'] = function(holds)
   return { 'calls', unpack(calls, 1, math.min(#calls, 7000)) }
 end
 
+-- Takes room for a call that has it already, from before the account was here or while Redis was away.
+local function bring_to(key, period, cost)
+  local start = period_start(period)
+  local state = redis.call('HMGET', key, period .. 's', period .. 'e', period .. 'g')
+  local began = state[2] or state[3] or int(now)
+  if not state[1] or number(state[1]) < start then
+    state[1] = int(start)
+    redis.call('HSET', key, period .. 's', state[1], period .. 'u', '0', period .. 'h', '0', period .. 't', '-1',
+      period .. 'e', began)
+  end
+  redis.call('HINCRBY', key, period .. 'u', cost)
+  redis.call('HINCRBY', key, period .. 'h', cost)
+  return { period, state[1], began }
+end
+
+-- list of {call, cost, levels}: calls in flight that Redis may not know of. Said again, it changes nothing.
+operations['bring'] = function(holds, calls)
+  for _, brought in ipairs(calls) do
+    local call, cost = brought[1], brought[2]
+    if redis.call('HEXISTS', holds, call) == 0 then
+      local hold = { c = cost, l = {} }
+      for place, level in ipairs(brought[3]) do
+        local taken = { k = base .. 'c:' .. level[1], r = {}, t = {}, b = {} }
+        redis.call('HINCRBY', taken.k, 'f', 1)
+        for period in string.gmatch(level[2], '.') do taken.b[#taken.b + 1] = bring_to(taken.k, period, cost) end
+        redis.call('EXPIRE', taken.k, FORGET_AFTER_SECONDS)
+        hold.l[place] = taken
+      end
+      redis.call('HSET', holds, call, cjson.encode(hold))
+    end
+  end
+  return { 'done' }
+end
+
+-- replica, list of {scope, period, start, list of {cost, when the ledger had it, or 0}}: all that this replica has spent
+-- and the ledger may not have. It counts when the level is filled, and not where that was done.
+operations['tell'] = function(_, replica, accounts)
+  for _, account in ipairs(accounts) do
+    local scope, period, start, costs = account[1], account[2], account[3], account[4]
+    local key = base .. 'p:' .. scope
+    local prefix = period .. ':' .. start .. ':u:' .. replica .. ':'
+    for _, field in ipairs(redis.call('HKEYS', key)) do
+      if string.sub(field, 1, #prefix) == prefix then redis.call('HDEL', key, field) end
+    end
+    if not redis.call('HGET', base .. 'c:' .. scope, period .. 'g') then
+      for place, cost in ipairs(costs) do redis.call('HSET', key, prefix .. int(place), cost[1] .. ':' .. cost[2]) end
+      redis.call('EXPIRE', key, TOLD_FOR_SECONDS)
+    end
+  end
+  return { 'done' }
+end
+
+-- name: the era, which begins with this name where there is none.
+operations['enter'] = function(_, name)
+  local era = base .. 'era'
+  if redis.call('HSETNX', era, 'i', name) == 1 then
+    redis.call('HSET', era, 'a', int(now), 'n', '0')
+    redis.call('DEL', base .. 'joined')
+  end
+  return { 'era', redis.call('HGET', era, 'i') }
+end
+
+-- replica, how many there were, or 0 where it does not know: this one has said all that its calls hold. Answers whether room
+-- may be given.
+operations['joined'] = function(_, replica, count)
+  local era, joined = base .. 'era', base .. 'joined'
+  local state = redis.call('HMGET', era, 'a', 'n', 'o')
+  if state[3] then return { 'open' } end
+  local expected = math.max(number(state[2]), count)
+  -- One that does not know how many there were is none of those that have to say what they hold.
+  if count > 0 then
+    redis.call('SADD', joined, replica)
+    redis.call('EXPIRE', joined, 60)
+    redis.call('HSET', era, 'n', int(expected))
+  end
+  local passed = now - number(state[1])
+  local is_complete = expected > 0 and redis.call('SCARD', joined) >= expected
+  if not is_complete and passed >= 0 and passed < GATHERING then return { 'gathering' } end
+  redis.call('HSET', era, 'o', '1')
+  return { 'open' }
+end
+
 local list = cjson.decode(ARGV[1])
+if list.era ~= '' and redis.call('HGET', base .. 'era', 'i') ~= list.era then return cjson.encode({ { 'lost' } }) end
 local answers = {}
 for place, operation in ipairs(list.operations) do
   local name = operation[1]

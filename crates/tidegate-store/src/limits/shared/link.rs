@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -10,7 +10,8 @@ use tidegate_catalog::NanoDollars;
 use tidegate_policy::{Amounts, BudgetPeriod, PeriodStart};
 use tokio::sync::{Notify, oneshot};
 
-use super::question::SettleLevel;
+use super::held::Held;
+use super::unwritten::Spent;
 use crate::CallId;
 
 /// A question for Redis.
@@ -22,10 +23,10 @@ pub(super) struct Job {
 }
 
 /// What a question is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum About {
     /// Room for this call.
-    Room(CallId),
+    Room(CallId, Arc<Held>),
     /// How far limits are used.
     Usage,
     /// Which calls in flight Redis has of this replica that this process did not begin.
@@ -51,7 +52,7 @@ pub(super) struct Settle {
     pub(super) actual: Option<Amounts>,
     /// Whether nobody can have heard of it yet.
     pub(super) is_first: bool,
-    pub(super) levels: Vec<SettleLevel>,
+    pub(super) held: Option<Arc<Held>>,
     /// When, by the clock of Redis, in microseconds.
     pub(super) ended: i64,
 }
@@ -59,7 +60,7 @@ pub(super) struct Settle {
 impl Settle {
     /// Gives back what a call may hold that was never told that it holds anything.
     pub(super) fn release(call: CallId) -> Self {
-        Self { call, actual: None, is_first: false, levels: Vec::new(), ended: 0 }
+        Self { call, actual: None, is_first: false, held: None, ended: 0 }
     }
 }
 
@@ -88,10 +89,17 @@ pub(super) struct Link {
     /// How many replicas there are, this one included.
     replicas: AtomicU64,
     is_recovered: AtomicBool,
+    /// Whether Redis has answered, though perhaps not yet given room.
+    has_answered: AtomicBool,
     /// Bounded by the calls that are in flight, which the ledger's seats bound.
     settles: Mutex<VecDeque<Settle>>,
     /// What was spent while Redis was away; one amount for each account.
     owed: Mutex<HashMap<OwedKey, NanoDollars>>,
+    /// What calls hold that were let in without Redis, until it is told.
+    outage_holds: Mutex<HashMap<CallId, Arc<Held>>>,
+    /// What was spent since the courier last looked, where it has to know. It looks twice a second.
+    spent: Mutex<Vec<Spent>>,
+    keeps_spent: bool,
     started: Instant,
     /// What Redis calls the moment of the start, in microseconds since 1970. Replicas' clocks may differ.
     started_in_redis: AtomicI64,
@@ -99,15 +107,20 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new() -> Self {
+    /// `keeps_spent`: whether somebody asks for what was spent.
+    pub(super) fn new(keeps_spent: bool) -> Self {
         Self {
             is_away: AtomicBool::new(true),
             outages: AtomicU64::new(1),
             away_since: AtomicI64::new(0),
             replicas: AtomicU64::new(1),
             is_recovered: AtomicBool::new(false),
+            has_answered: AtomicBool::new(false),
             settles: Mutex::default(),
             owed: Mutex::default(),
+            outage_holds: Mutex::default(),
+            spent: Mutex::default(),
+            keeps_spent,
             started: Instant::now(),
             started_in_redis: AtomicI64::new(Timestamp::now().as_microsecond()),
             has_settles: Notify::new(),
@@ -153,6 +166,41 @@ impl Link {
         self.is_recovered.store(true, Ordering::Relaxed);
     }
 
+    pub(super) fn has_answered(&self) -> bool {
+        self.has_answered.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_answered(&self) {
+        self.has_answered.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes what a call has cost. Before Redis is told: whoever forgets what Redis was to be told finds it here.
+    pub(super) fn note_spent(&self, held: &Arc<Held>, cost: NanoDollars) {
+        if self.keeps_spent && cost > NanoDollars::ZERO {
+            let spent = Spent { held: held.clone(), cost, second: self.now().div_euclid(1_000_000) };
+            lock(&self.spent).push(spent);
+        }
+    }
+
+    pub(super) fn take_spent(&self) -> Vec<Spent> {
+        std::mem::take(&mut *lock(&self.spent))
+    }
+
+    /// Notes that a call was let in without Redis.
+    pub(super) fn hold_without(&self, call: CallId, held: &Arc<Held>) {
+        lock(&self.outage_holds).insert(call, held.clone());
+    }
+
+    /// The call has ended; whether Redis was not told of it before.
+    pub(super) fn end_without(&self, call: CallId) -> bool {
+        lock(&self.outage_holds).remove(&call).is_some()
+    }
+
+    /// Those calls that go on, to be brought to Redis. Whoever takes them settles them like all others.
+    pub(super) fn take_outage_holds(&self) -> Vec<(CallId, Arc<Held>)> {
+        lock(&self.outage_holds).drain().collect()
+    }
+
     pub(super) fn settle(&self, settle: Settle) {
         self.settles().push_back(settle);
         self.has_settles.notify_one();
@@ -176,11 +224,13 @@ impl Link {
         queue.drain(..count).collect()
     }
 
-    /// Counts what was spent now, for these accounts.
-    pub(super) fn owe(&self, accounts: Vec<(String, BudgetPeriod, PeriodStart)>, cost: NanoDollars) {
-        let ended = (self.now().div_euclid(1_000) + 1).saturating_mul(1_000);
-        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
-        for (scope, period, start) in accounts {
+    /// Counts what was spent now, for the accounts of this call.
+    pub(super) fn owe(&self, held: &Held, cost: NanoDollars) {
+        let now = self.now();
+        let ended = (now.div_euclid(1_000) + 1).saturating_mul(1_000);
+        let mut owed = lock(&self.owed);
+        for (scope, period, start) in held.accounts(now.div_euclid(1_000_000)) {
+            let scope = scope.to_owned();
             // Without the time it is added in any case: rather too much is counted than too little.
             let ended = if owed.len() < MOST_OWED { ended } else { i64::MAX };
             *owed.entry(OwedKey { scope, period, start, ended }).or_default() += cost;
@@ -190,7 +240,7 @@ impl Link {
     }
 
     pub(super) fn take_owed(&self, at_most: usize) -> HashMap<OwedKey, NanoDollars> {
-        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut owed = lock(&self.owed);
         if owed.len() <= at_most {
             return std::mem::take(&mut *owed);
         }
@@ -200,7 +250,7 @@ impl Link {
     }
 
     pub(super) fn owes_nothing(&self) -> bool {
-        self.settles().is_empty() && self.owed.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.settles().is_empty() && lock(&self.owed).is_empty()
     }
 
     /// The time by the clock of Redis, in microseconds since 1970.
@@ -223,6 +273,10 @@ impl Link {
     }
 
     fn settles(&self) -> MutexGuard<'_, VecDeque<Settle>> {
-        self.settles.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.settles)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::spending::SpendingSource;
+use super::super::spending::{LedgerProgress, SpendingSource};
 
 /// What takes longer is taken for an outage (with few calls under way, much less is: see the courier), in which limits hold less exactly. A busy machine, or a fork of Redis, can take
 /// most of it without being one. When Redis goes away, calls wait for it once; from then on none does.
@@ -23,6 +23,8 @@ pub struct SharedOptions {
     pub replica: String,
     /// Whom to ask for what a level has spent that Redis does not know. Without it levels begin at zero.
     pub source: Option<Arc<dyn SpendingSource>>,
+    /// Whom to ask which calls the source does not count yet. Without it, it is taken to count all.
+    pub ledger: Option<Arc<dyn LedgerProgress>>,
     /// How long Redis may take for an answer before it is taken to be away.
     pub patience: Duration,
     /// How long after its last sign of life a replica's calls in flight are taken for ended. The longer, the longer is
@@ -49,6 +51,7 @@ impl SharedOptions {
             unreachable: Unreachable::default(),
             replica: replica.into(),
             source: None,
+            ledger: None,
             patience: PATIENCE,
             dead_after: Duration::from_secs(600),
         }

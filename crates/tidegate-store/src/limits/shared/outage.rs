@@ -15,8 +15,9 @@ use super::super::hold::{Hold, Taken};
 use super::super::limiter::Level;
 use super::super::local::{Local, LocalHold, LocalOptions};
 use super::answer::TakenLevel;
-use super::link::Link;
-use crate::Scope;
+use super::held::Held;
+use super::link::{Link, Settle};
+use crate::{CallId, Scope};
 
 /// Outages that follow each other closely are one: otherwise each would begin with empty windows.
 const SAME_OUTAGE: Duration = Duration::from_secs(60);
@@ -119,6 +120,7 @@ impl Outages {
     pub(super) fn reserve(
         &self,
         link: &Arc<Link>,
+        call: CallId,
         levels: &[&Level],
         amounts: Amounts,
     ) -> Result<Hold, Refused> {
@@ -132,10 +134,11 @@ impl Outages {
                 Err(Refused::Unavailable { reason: "no counters".to_owned(), retry_after: SAME_OUTAGE })
             })
             .map_err(|refused| of_whole(refused, levels, &shares))?;
-        let accounts = levels.iter().flat_map(|level| accounts(level, now)).collect();
         Ok(hold.taken_as(|taken| match taken {
             Taken::Local(local) => {
-                Taken::Outage(Box::new(OutageHold { local, link: link.clone(), accounts }))
+                let held = Arc::new(Held::new(levels, amounts.cost));
+                link.hold_without(call, &held);
+                Taken::Outage(Box::new(OutageHold { local, link: link.clone(), call, held }))
             }
             taken => taken,
         }))
@@ -224,31 +227,27 @@ fn of_whole(mut refused: Refused, levels: &[&Level], shares: &[Level]) -> Refuse
     refused
 }
 
-fn accounts(level: &Level, now: i64) -> impl Iterator<Item = (String, BudgetPeriod, PeriodStart)> {
-    let budgets = &level.limits.budgets;
-    let is_first = |place: usize| budgets[..place].iter().all(|budget| budget.per != budgets[place].per);
-    let account = move |per: BudgetPeriod| (level.scope.to_string(), per, per.start(now));
-    budgets
-        .iter()
-        .enumerate()
-        .filter(move |(place, _)| is_first(*place))
-        .map(move |(_, budget)| account(budget.per))
-}
-
 /// Room taken from this replica's share.
 #[derive(Debug)]
 pub(in super::super) struct OutageHold {
     local: LocalHold,
     link: Arc<Link>,
-    accounts: Vec<(String, BudgetPeriod, PeriodStart)>,
+    call: CallId,
+    held: Arc<Held>,
 }
 
 impl OutageHold {
     pub(in super::super) fn end(self, actual: Option<Amounts>) {
-        self.local.end(actual);
-        // Redis is told when it is back.
-        if let Some(actual) = actual.filter(|actual| actual.cost > NanoDollars::ZERO) {
-            self.link.owe(self.accounts, actual.cost);
+        let Self { local, link, call, held } = self;
+        local.end(actual);
+        let cost = actual.map_or(NanoDollars::ZERO, |actual| actual.cost);
+        link.note_spent(&held, cost);
+        if !link.end_without(call) {
+            // Redis came back meanwhile and was told what this call holds.
+            link.settle(Settle { call, actual, is_first: true, held: Some(held), ended: link.now() });
+        } else if cost > NanoDollars::ZERO {
+            // Redis is told when it is back.
+            link.owe(&held, cost);
         }
     }
 }

@@ -1,13 +1,16 @@
 //! What is asked of the script, as JSON text. Written by the worker that asks, so that the courier only joins pieces.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 use tidegate_catalog::NanoDollars;
 use tidegate_policy::{Amounts, BudgetKind, BudgetPeriod, RateLimit, RatePeriod, Spending};
 
 use super::super::limiter::Level;
+use super::held::Held;
 use super::link::{OwedKey, Settle};
+use super::unwritten::Told;
 use crate::CallId;
 
 /// JSON numbers are exact up to here in Lua. A limit above it is none.
@@ -26,7 +29,8 @@ pub(super) fn look(levels: &[&Level], seeds: Seeds<'_>) -> String {
 
 /// Settles a call, or releases what it held.
 pub(super) fn settle(settle: &Settle) -> String {
-    let Settle { call, actual, is_first, levels, ended } = settle;
+    let Settle { call, actual, is_first, held, ended } = settle;
+    let levels = held.as_ref().map_or(&[][..], |held| &held.levels);
     let amounts = actual.unwrap_or_default();
     let tokens = amounts.tokens.min(LARGEST_NUMBER);
     let ended = ended.to_string();
@@ -61,9 +65,41 @@ pub(super) fn list() -> String {
     text(&("list",))
 }
 
-/// All operations of one command.
-pub(super) fn join<'a>(replica: &str, operations: impl Iterator<Item = &'a str>) -> String {
-    let mut joined = format!("{{\"replica\":{},\"operations\":[", text(&replica));
+/// Asks which era it is, or begins one of this name.
+pub(super) fn enter(era: &str) -> String {
+    text(&("enter", era))
+}
+
+/// Brings along what calls in flight hold.
+pub(super) fn bring(calls: &[(CallId, Arc<Held>)]) -> String {
+    let calls: Vec<_> = calls
+        .iter()
+        .map(|(call, held)| (call.to_string(), held.cost.0.to_string(), held.levels.as_slice()))
+        .collect();
+    text(&("bring", calls))
+}
+
+/// Tells what was spent that the ledger may not have.
+pub(super) fn tell(replica: &str, told: &[Told]) -> String {
+    let accounts = told.iter().map(|told| {
+        let costs: Vec<_> = told
+            .costs
+            .iter()
+            .map(|(cost, written_at)| (cost.0.to_string(), written_at.to_string()))
+            .collect();
+        (&told.scope, period_letter(told.period), told.start.to_string(), costs)
+    });
+    text(&("tell", replica, accounts.collect::<Vec<_>>()))
+}
+
+/// Says that all was brought along. `replicas`: how many there were when that was last known.
+pub(super) fn joined(replica: &str, replicas: u64) -> String {
+    text(&("joined", replica, replicas))
+}
+
+/// All operations of one command, for this era; for any where it is empty.
+pub(super) fn join<'a>(replica: &str, era: &str, operations: impl Iterator<Item = &'a str>) -> String {
+    let mut joined = format!("{{\"replica\":{},\"era\":{},\"operations\":[", text(&replica), text(&era));
     for (place, operation) in operations.enumerate() {
         if place > 0 {
             joined.push(',');
@@ -74,15 +110,23 @@ pub(super) fn join<'a>(replica: &str, operations: impl Iterator<Item = &'a str>)
     joined
 }
 
-/// What levels have spent, by their place among the levels.
-pub(super) type Seeds<'a> = &'a [(usize, Spending)];
+/// What a level has spent, as the ledger says.
+#[derive(Debug, Clone)]
+pub(super) struct Filling {
+    /// Its place among the levels.
+    pub(super) place: usize,
+    pub(super) spending: Spending,
+    /// When the ledger was asked, by the clock of Redis, in microseconds.
+    pub(super) asked_at: i64,
+}
+
+pub(super) type Seeds<'a> = &'a [Filling];
 
 /// A level's name and the letters of the periods it has budgets for.
 pub(super) type SettleLevel = (String, String);
 
-/// What is said of the levels when a call is settled whose hold is gone.
+/// What is said of the levels when a call is settled whose hold is gone, or brought along.
 pub(super) fn settle_levels(levels: &[&Level]) -> Vec<SettleLevel> {
-    let with_budgets = levels.iter().filter(|level| !level.limits.budgets.is_empty());
     let letters = |level: &Level| {
         let mut letters = String::new();
         for budget in &level.limits.budgets {
@@ -93,7 +137,7 @@ pub(super) fn settle_levels(levels: &[&Level]) -> Vec<SettleLevel> {
         }
         letters
     };
-    with_budgets.map(|level| (level.scope.to_string(), letters(level))).collect()
+    levels.iter().map(|level| (level.scope.to_string(), letters(level))).collect()
 }
 
 /// The letter of a period in the script's keys.
@@ -125,6 +169,8 @@ struct WireLevel {
 
 #[derive(Serialize)]
 struct Seed {
+    /// When the ledger was asked.
+    a: String,
     h: (i64, String),
     d: (i64, String),
     w: (i64, String),
@@ -135,7 +181,7 @@ struct Seed {
 }
 
 fn wire_levels(levels: &[&Level], seeds: Seeds<'_>) -> Vec<WireLevel> {
-    let seed = |place| seeds.iter().find(|(of, _)| *of == place).map(|(_, spending)| wire_seed(spending));
+    let seed = |place| seeds.iter().find(|filling| filling.place == place).map(wire_seed);
     levels.iter().enumerate().map(|(place, level)| wire_level(level, seed(place))).collect()
 }
 
@@ -161,7 +207,8 @@ fn wire_level(level: &Level, seed: Option<Seed>) -> WireLevel {
     }
 }
 
-fn wire_seed(spending: &Spending) -> Seed {
+fn wire_seed(filling: &Filling) -> Seed {
+    let Filling { spending, asked_at, .. } = filling;
     let spent =
         |period: BudgetPeriod| (period.start(spending.as_of), spending.in_period(period).0.to_string());
     let recent = spending.recent.iter().map(|calls| {
@@ -169,6 +216,7 @@ fn wire_seed(spending: &Spending) -> Seed {
         (age, calls.requests.min(LARGEST_NUMBER), calls.tokens.min(LARGEST_NUMBER))
     });
     Seed {
+        a: asked_at.to_string(),
         h: spent(BudgetPeriod::Hour),
         d: spent(BudgetPeriod::Day),
         w: spent(BudgetPeriod::Week),

@@ -39,7 +39,7 @@ impl Script {
     }
 
     async fn run(&self, operation: &str, now: Duration) -> Vec<String> {
-        let operations = question::join("a", std::iter::once(operation));
+        let operations = question::join("a", "", std::iter::once(operation));
         let clock = (now.as_secs().to_string(), now.subsec_micros().to_string());
         let arguments = vec![operations, clock.0, clock.1];
         let answer: String = self.client.eval(&*self.text, &*self.anchor, arguments).await.unwrap();
@@ -134,8 +134,9 @@ async fn the_script_counts_as_the_counters_in_memory_do() {
                 let amounts = Amounts { tokens: random.u64(..30), cost: NanoDollars(random.i64(0..40)) };
                 let call = CallId::now();
                 let as_of = i64::try_from(now.as_secs()).unwrap();
-                let seeds: Vec<_> =
-                    (0..some.len()).map(|place| (place, Spending { as_of, ..Spending::default() })).collect();
+                let spending = Spending { as_of, ..Spending::default() };
+                let fill = |place| question::Filling { place, spending: spending.clone(), asked_at: 0 };
+                let seeds: Vec<_> = (0..some.len()).map(fill).collect();
                 let words = script.run(&question::reserve(call, &some, amounts, &seeds), now).await;
                 let said = match answer::read(&words, &some, amounts.cost) {
                     Some(Answer::Taken(levels)) => {
