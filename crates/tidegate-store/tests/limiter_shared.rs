@@ -69,6 +69,15 @@ async fn spent(limiter: &Limiter, level: &Level) -> (i64, i64) {
     (usage[0].usage.budgets[0].used.0, usage[0].usage.budgets[0].held.0)
 }
 
+/// Whether so much is used and held. A machine that is busy may look like an outage.
+async fn is_spent(limiter: &Limiter, level: &Level, expected: (i64, i64)) -> bool {
+    let usage = limiter.usage(std::slice::from_ref(level)).await;
+    usage.is_ok_and(|usage| {
+        let budget = &usage[0].usage.budgets[0];
+        (budget.used.0, budget.held.0) == expected
+    })
+}
+
 /// Waits until it becomes true.
 async fn wait_for(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
@@ -410,13 +419,98 @@ async fn calls_that_were_let_in_without_redis_hold_their_room_when_it_is_back() 
         for limiter in [&a, &b] {
             wait_for("it is back", async || limiter.usage(&levels).await.is_ok()).await;
         }
-        wait_for("it knows of the call", async || spent(&b, &levels[0]).await == (0, 40)).await;
+        wait_for("it knows of the call", async || is_spent(&b, &levels[0], (0, 40)).await).await;
         assert!(is_budget(&take(&b, &levels, cost(61)).await));
         drop(take(&b, &levels, cost(60)).await.unwrap());
         hold.settle(cost(0));
-        a.flush().await;
-        assert_eq!(spent(&b, &levels[0]).await, (0, 0));
+        for limiter in [&a, &b] {
+            wait_for("nothing is held", async || is_spent(limiter, &levels[0], (0, 0)).await).await;
+        }
     }
+}
+
+/// A Redis that answers with errors is as good as none, and hears of everything once it takes it.
+async fn refusing(test: &str, begin: &[&str], end: &[&str]) {
+    let ledger = Arc::new(LateLedger::default());
+    let (redis, [a, b]) = two(test, Unreachable::Local, &ledger).await;
+    let levels = [level("key:k", hard(1_000))];
+    let tell = |commands: &[&str]| {
+        for command in commands {
+            assert_eq!(redis.command(command), "+OK", "{command}");
+        }
+    };
+    let settle = |hold: Hold, actual: i64| {
+        ledger.ledger.spent.fetch_add(actual, Ordering::Relaxed);
+        hold.settle(cost(actual));
+    };
+    for limiter in [&a, &b] {
+        settle(take(limiter, &levels, cost(100)).await.unwrap(), 100);
+    }
+    let before = take(&b, &levels, cost(100)).await.unwrap();
+    for limiter in [&a, &b] {
+        wait_for("all is settled", async || is_spent(limiter, &levels[0], (200, 100)).await).await;
+    }
+    tell(begin);
+    // Ended while it takes nothing: both what began before and what is let in meanwhile.
+    settle(before, 70);
+    let mut during = 0;
+    for _ in 0..20 {
+        for limiter in [&a, &b] {
+            let began = Instant::now();
+            if let Ok(hold) = take(limiter, &levels, cost(50)).await {
+                during += 50;
+                settle(hold, 50);
+            }
+            assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+        }
+    }
+    assert!((100..=700).contains(&during), "{during}");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(a.usage(&levels).await.is_err(), "it counts as away");
+    tell(end);
+    let expected = (270 + during, 0);
+    for limiter in [&a, &b] {
+        wait_for("it is back", async || limiter.usage(&levels).await.is_ok()).await;
+    }
+    wait_for("it knows what was spent", async || is_spent(&b, &levels[0], expected).await).await;
+    let left = 1_000 - expected.0;
+    assert!(is_budget(&take(&a, &levels, cost(left + 1)).await));
+    drop(take(&a, &levels, cost(left)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_redis_without_memory_hears_what_was_spent_once_it_has_some() {
+    refusing("memory", &["CONFIG SET maxmemory 1"], &["CONFIG SET maxmemory 0"]).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_follows_another_hears_what_was_spent_once_it_leads_again() {
+    refusing("follower", &["REPLICAOF 127.0.0.1 1"], &["REPLICAOF NO ONE"]).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_lets_nobody_write_hears_what_was_spent_once_it_does() {
+    refusing("forbidden", &["ACL SETUSER default -@write"], &["ACL SETUSER default +@all"]).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_forbids_a_part_hears_what_was_spent_once_it_allows_it() {
+    refusing("part", &["ACL SETUSER default -hincrby"], &["ACL SETUSER default +hincrby"]).await;
+}
+
+/// Somebody else's key where an account should be.
+#[tokio::test]
+async fn what_can_never_be_told_keeps_redis_away_for_a_while_only() {
+    let ledger = Arc::new(LateLedger::default());
+    let (redis, [a, _b]) = two("spoilt", Unreachable::Local, &ledger).await;
+    let (levels, others) = ([level("key:k", hard(1_000))], [level("key:l", hard(1_000))]);
+    let hold = take(&a, &levels, cost(100)).await.unwrap();
+    let key = format!("{{spoilt-{}}}:c:key:k", std::process::id());
+    assert_eq!(redis.command(&format!("SET {key} x")), "+OK");
+    hold.settle(cost(100));
+    a.flush().await;
+    wait_for("others go on", async || a.usage(&others).await.is_ok()).await;
+    drop(take(&a, &others, cost(1_000)).await.unwrap());
 }
 
 async fn outage(test: &str, begin: impl Fn(&RedisServer), end: impl Fn(&RedisServer)) {

@@ -180,6 +180,7 @@ impl Shared {
         let ask = |seeds: &[Filling]| question::look(&limited, seeds);
         match self.ask(&About::Usage, &limited, Amounts::default(), ask).await {
             Some(Answer::Taken(found)) => {
+                self.outages.remember(&found);
                 let find = |level: &Level| found.iter().find(|found| found.usage.scope == level.scope);
                 let usage = |level| find(level).map_or_else(|| nothing(level), |found| found.usage.clone());
                 Ok(levels.iter().map(usage).collect())

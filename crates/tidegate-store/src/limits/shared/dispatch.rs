@@ -37,6 +37,28 @@ const QUIET_CALLS: usize = 8;
 /// outage would hold limits less exactly: then the longer patience counts.
 const QUIET_PATIENCE: Duration = Duration::from_millis(50);
 
+/// What begins the errors of a Redis that takes nothing at the moment: it has no memory left, follows another, may not be
+/// written to by this user, cannot save, is loading. What it was to be told is kept for as long as that lasts.
+const PASSING: [&str; 13] = [
+    "OOM",
+    "READONLY",
+    "NOPERM",
+    "NOAUTH",
+    "MISCONF",
+    "NOREPLICAS",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "LOADING",
+    "BUSY",
+    "read only replica",
+    "The user executing the script",
+];
+
+/// So many times in a row is said what fails for any other reason. Something in Redis that is none of the limiter's own must not
+/// keep it away for ever.
+const MOST_TRIES: u32 = 20;
+
 /// Why a command did nothing, or nobody knows whether it did.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failed {
@@ -68,6 +90,8 @@ pub(super) struct Dispatch {
     pub(super) is_telling: bool,
     /// Whether it was ever heard how many replicas there are.
     pub(super) has_counted: bool,
+    /// Commands in a row of which a part failed that was to be kept.
+    failures: u32,
     beats: u64,
 }
 
@@ -86,6 +110,7 @@ impl Dispatch {
             unwritten: Unwritten::new(options.ledger.clone()),
             is_telling: false,
             has_counted: false,
+            failures: 0,
             beats: 0,
         }
     }
@@ -136,10 +161,7 @@ impl Dispatch {
         let is_quiet = jobs.len().max(self.outstanding.len()) <= QUIET_CALLS;
         let patience = if is_quiet { self.patience.min(QUIET_PATIENCE) } else { self.patience };
         match self.run(&texts, patience).await {
-            Ok(answers) => {
-                self.hear(settles, mem::take(jobs), is_beat, is_check, answers);
-                Ok(())
-            }
+            Ok(answers) => self.hear(settles, mem::take(jobs), is_beat, is_check, answers),
             Err(Failed::Redis(error)) => {
                 self.unheard(settles, mem::take(jobs));
                 Err(Failed::Redis(error))
@@ -179,13 +201,26 @@ impl Dispatch {
         Ok(answers)
     }
 
-    /// The same for operations that have to succeed.
-    pub(super) async fn run_done(&self, texts: &[String]) -> Result<(), Failed> {
-        let answers = self.run(texts, self.patience.max(PROBE_PATIENCE)).await?;
-        match answers.iter().find_map(|words| failure(Some(words))) {
-            Some(reason) => Err(Failed::Redis(Error::new(ErrorKind::Unknown, reason.to_owned()))),
+    /// Runs one operation that has to succeed.
+    pub(super) async fn run_done(&mut self, text: String) -> Result<(), Failed> {
+        let answers = self.run(&[text], self.patience.max(PROBE_PATIENCE)).await?;
+        match answers.first().and_then(|words| failure(Some(words))) {
+            Some(reason) if self.is_kept(reason) => Err(refuses(reason)),
+            Some(reason) => {
+                tracing::error!(reason, "Redis could not be told what calls hold or have spent");
+                Ok(())
+            }
             None => Ok(()),
         }
+    }
+
+    /// Whether what failed for this reason is said again.
+    fn is_kept(&mut self, reason: &str) -> bool {
+        if is_passing(reason) {
+            return true;
+        }
+        self.failures += 1;
+        self.failures < MOST_TRIES
     }
 
     /// Whether there is something left that Redis has to hear.
@@ -208,6 +243,7 @@ impl Dispatch {
         self.link.settle_again(settles);
     }
 
+    /// An error when Redis refuses something that has to be said again: then it is as good as away.
     fn hear(
         &mut self,
         settles: Vec<Settle>,
@@ -215,19 +251,40 @@ impl Dispatch {
         is_beat: bool,
         is_check: bool,
         answers: Vec<Vec<String>>,
-    ) {
+    ) -> Result<(), Failed> {
         let mut answers = answers.into_iter();
+        let mut refused = None;
+        let mut again = Vec::new();
+        let failures = self.failures;
         for settle in settles {
+            let answer = answers.next();
+            match failure(answer.as_deref()) {
+                Some(reason) if self.is_kept(reason) => {
+                    refused = Some(reason.to_owned());
+                    again.push(settle);
+                    continue;
+                }
+                Some(reason) => {
+                    tracing::error!(call = %settle.call, reason, "Redis could not settle a call; what it holds is released later");
+                }
+                None => {}
+            }
             self.outstanding.remove(&settle.call);
-            if let Some(reason) = failure(answers.next().as_deref()) {
-                tracing::error!(call = %settle.call, reason, "Redis could not settle a call; what it holds is released later");
+        }
+        self.link.settle_again(again);
+        if self.addition.is_some() {
+            let answer = answers.next();
+            match failure(answer.as_deref()) {
+                Some(reason) if self.is_kept(reason) => refused = Some(reason.to_owned()),
+                Some(reason) => {
+                    tracing::error!(reason, "Redis could not add what was spent while it was away");
+                    self.addition = None;
+                }
+                None => self.addition = None,
             }
         }
-        if self.addition.take().is_some()
-            && let Some(reason) = failure(answers.next().as_deref())
-        {
-            tracing::error!(reason, "Redis could not add what was spent while it was away");
-        }
+        // Counted once for a command, however much of it failed.
+        self.failures = if refused.is_some() { self.failures.min(failures + 1) } else { 0 };
         if is_beat {
             self.hear_beat(answers.next().as_ref());
         }
@@ -240,13 +297,19 @@ impl Dispatch {
                 continue;
             }
             let words = answers.next().unwrap_or_default();
+            if let Some(reason) = failure(Some(&words)).filter(|reason| is_passing(reason)) {
+                refused = Some(reason.to_owned());
+            }
             self.hear_job(job, words);
         }
+        refused.map_or(Ok(()), |reason| Err(refuses(&reason)))
     }
 
     fn hear_job(&mut self, job: Job, mut words: Vec<String>) {
         if let Some(reason) = failure(Some(&words)) {
-            tracing::error!(reason, "Redis could not answer a question about limits");
+            if !is_passing(reason) {
+                tracing::error!(reason, "Redis could not answer a question about limits");
+            }
             if let About::Room(call, _) = &job.about {
                 self.link.settle(Settle::release(*call));
             }
@@ -326,6 +389,15 @@ fn failure(words: Option<&[String]>) -> Option<&str> {
         Some([first, rest @ ..]) if first == "failed" => Some(rest.first().map_or("", String::as_str)),
         Some(_) => None,
     }
+}
+
+/// Whether Redis may take tomorrow what it does not take now. The code stands first, or behind the place in the script.
+fn is_passing(reason: &str) -> bool {
+    PASSING.iter().any(|words| reason.contains(words))
+}
+
+fn refuses(reason: &str) -> Failed {
+    Failed::Redis(Error::new(ErrorKind::Unknown, reason.to_owned()))
 }
 
 /// Whoever asked may have given up.

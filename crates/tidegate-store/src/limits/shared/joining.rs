@@ -68,7 +68,7 @@ impl Dispatch {
         while !self.to_bring.is_empty() {
             let rest = self.to_bring.len().saturating_sub(BROUGHT_AT_A_TIME);
             let text = question::bring(&self.to_bring[rest..]);
-            self.run_done(&[text]).await?;
+            self.run_done(text).await?;
             self.to_bring.truncate(rest);
         }
         Ok(())
@@ -79,7 +79,7 @@ impl Dispatch {
         self.look_at_ledger();
         let told = self.unwritten.told();
         for some in told.chunks(TOLD_AT_A_TIME) {
-            self.run_done(&[question::tell(&self.replica, some)]).await?;
+            self.run_done(question::tell(&self.replica, some)).await?;
         }
         self.is_telling = !told.is_empty();
         Ok(())

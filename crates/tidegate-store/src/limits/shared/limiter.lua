@@ -13,6 +13,7 @@
 --   {prefix}:a:<id>              additions that were made already
 --   {prefix}:era                 `i` the name of the era, `a` when it began, `n` how many replicas there were before, `o`
 --                                that room may be given
+--   {prefix}:write               nothing; written to see whether that can be done
 --   {prefix}:joined              which of those have said what they hold
 --
 -- An era lasts until Redis loses what it knew. A command of another era does nothing: so every replica notices the loss with
@@ -387,8 +388,10 @@ end
 operations['settle'] = function(holds, call, tokens, cost, is_used, is_first, levels, ended)
   local hold = redis.call('HGET', holds, call)
   if hold then
-    redis.call('HDEL', holds, call)
+    -- Of what this user may not do nothing is done by halves: it is said again.
+    redis.call('HDEL', holds, '')
     settle_hold(cjson.decode(hold), tokens, cost, is_used)
+    redis.call('HDEL', holds, call)
   elseif is_used and is_first then
     for _, level in ipairs(levels) do
       for period in string.gmatch(level[2], '.') do
@@ -401,9 +404,11 @@ end
 
 -- id, list of {scope, period, start, cost, ended}: adds what was spent while Redis was away. Once for each id.
 operations['add'] = function(_, id, costs)
-  if redis.call('SET', base .. 'a:' .. id, '1', 'NX', 'EX', '3600') then
+  if redis.call('EXISTS', base .. 'a:' .. id) == 0 then
     -- Where the level is not here the replica has said so beside this.
     for _, cost in ipairs(costs) do add_cost(cost[1], cost[2], cost[3], cost[4], cost[5]) end
+    -- At the end: an addition that was refused is said again.
+    redis.call('SET', base .. 'a:' .. id, '1', 'EX', '3600')
   end
   return { 'done' }
 end
@@ -519,13 +524,16 @@ end
 
 local list = cjson.decode(ARGV[1])
 if list.era ~= '' and redis.call('HGET', base .. 'era', 'i') ~= list.era then return cjson.encode({ { 'lost' } }) end
+-- First of all a write that needs memory: a Redis that takes none must not do a part of what follows, as it would once one
+-- operation had freed some.
+redis.call('SET', base .. 'write', '1')
 local answers = {}
 for place, operation in ipairs(list.operations) do
   local name = operation[1]
   local is_done, answer = pcall(operations[name], base .. 'h:' .. list.replica, unpack(operation, 2))
-  -- One that fails must not take the others with it. When a sign of life fails, nothing can be written.
+  -- One that fails must not take the others with it. When one of these fails, nothing can be written.
   if not is_done then
-    if name == 'beat' then error(answer) end
+    if name == 'beat' or name == 'enter' or name == 'joined' then error(answer) end
     answer = { 'failed', type(answer) == 'table' and answer.err or tostring(answer) }
   end
   answers[place] = answer
