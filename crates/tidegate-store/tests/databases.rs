@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use common::{Place, answered, on_both};
 use tidegate_store::{
-    CacheState, CallId, CallsQuery, LedgerEntry, LedgerOptions, Outcome, Store, StoreError, StoreOptions,
+    CacheState, CallId, CallsQuery, LedgerEntry, LedgerOptions, LedgerWriter, Outcome, Store, StoreError,
+    StoreOptions,
 };
 use tidegate_testkit::servers::PostgresServer;
 use tidegate_wire::Usage;
@@ -123,4 +124,57 @@ async fn a_server_that_stands_still_is_unreachable_before_long_and_works_again_a
     assert!(store.calls(&CallsQuery::latest(1)).await.is_err());
     server.start();
     assert_eq!(store.calls(&CallsQuery::latest(1)).await.unwrap(), []);
+}
+
+/// As a machine that was cloned: both write into one database, from the same place on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_data_directories_that_are_copies_of_each_other_lose_no_call() {
+    let original = Place::postgres();
+    let url = original.database.as_ref().map(|database| database.url().parse().unwrap());
+    let copy = tempfile::tempdir().unwrap();
+    let record = |ledger: &LedgerWriter| {
+        let id = CallId::now();
+        // All of the same size, so that both journals come to the same places.
+        ledger.reserve().unwrap().record(LedgerEntry::new(id, "openai-chat", "chat"));
+        id
+    };
+    let store = original.open().await;
+    let ledger = store.ledger(LedgerOptions::default()).await.unwrap();
+    let mut recorded = vec![record(&ledger), record(&ledger)];
+    assert!(ledger.close(Duration::from_secs(20)).await.is_complete());
+    std::fs::create_dir(copy.path().join("journal")).unwrap();
+    for file in std::fs::read_dir(original.directory.path().join("journal")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copy.path().join("journal").join(file.file_name())).unwrap();
+    }
+
+    let data = [original.directory.path().to_owned(), copy.path().to_owned()];
+    for _ in 0..2 {
+        let mut ledgers = Vec::new();
+        for data in &data {
+            let options = StoreOptions { data: data.clone(), database: url.clone() };
+            let store = Store::open(options).await.unwrap();
+            ledgers.push(store.ledger(LedgerOptions::default()).await.unwrap());
+        }
+        for round in 0..6 {
+            for (number, ledger) in ledgers.iter().enumerate() {
+                recorded.push(record(ledger));
+                // Now one after the other, now both in the same moment.
+                if (round + number) % 3 != 0 {
+                    ledger.flush().await.unwrap();
+                }
+            }
+        }
+        for ledger in &ledgers {
+            ledger.flush().await.unwrap();
+            assert!(ledger.close(Duration::from_secs(20)).await.is_complete());
+        }
+    }
+    let calls = store.calls(&CallsQuery::latest(u32::MAX)).await.unwrap();
+    let mut written: Vec<CallId> = calls.iter().map(|call| call.id).collect();
+    written.sort_unstable();
+    recorded.sort_unstable();
+    assert_eq!(written, recorded);
+    let ids = data.map(|data| std::fs::read_to_string(data.join("journal/id")).unwrap());
+    assert_ne!(ids[0], ids[1], "each has an id of its own now");
 }

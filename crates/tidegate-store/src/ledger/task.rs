@@ -15,11 +15,11 @@ use tokio::{
 };
 
 use super::{
-    JournalPosition, LedgerEntry,
+    CallId, JournalPosition, LedgerEntry,
     journal::{JournalReader, Place, Reading},
     writer::{CloseReport, Shared},
 };
-use crate::{database::Database, error::StoreError};
+use crate::{database::Database, error::StoreError, queries};
 
 /// The most entries in one transaction. Sums of many keys lie in many pages of the database, and each transaction writes
 /// those that it touched: larger ones write fewer. The memory is held for the moment of writing, some 500 bytes an entry.
@@ -40,6 +40,8 @@ pub(super) struct WriterTask {
     database: Database,
     window: Duration,
     reader: JournalReader,
+    /// By which the database knows this journal.
+    journal_id: String,
     /// Everything before it is in the database.
     place: Place,
     /// What the database says about that; it knows nothing of the gaps between segments.
@@ -56,6 +58,8 @@ pub(super) struct WriterTask {
 struct Unclear {
     position: JournalPosition,
     place: Place,
+    /// Its first and its last call.
+    calls: Option<(CallId, CallId)>,
     entries: usize,
     is_recovered: bool,
 }
@@ -92,6 +96,7 @@ impl WriterTask {
     ) -> Self {
         Self {
             began: shared.journal.end_place(),
+            journal_id: shared.journal.files().id().to_owned(),
             shared,
             flushes,
             closing,
@@ -300,7 +305,7 @@ impl WriterTask {
     /// Writes the batch that was read. False if it has to be asked first how far the database is.
     async fn write_batch(&mut self, reading: &Reading) -> Result<bool, WriteError> {
         let position = JournalPosition {
-            journal: self.shared.journal.files().id().to_owned(),
+            journal: self.journal_id.clone(),
             segment: reading.records_end.segment,
             offset: reading.records_end.offset,
         };
@@ -312,6 +317,7 @@ impl WriterTask {
         let unclear = Unclear {
             position,
             place: reading.to,
+            calls: self.batch.first().zip(self.batch.last()).map(|(first, last)| (first.id, last.id)),
             entries: self.batch.len(),
             is_recovered: self.place < self.began,
         };
@@ -328,29 +334,53 @@ impl WriterTask {
     /// Asks the database how far it is.
     async fn clear_up(&mut self) -> Result<(), WriteError> {
         let Some(unclear) = self.unclear.take() else { return Ok(()) };
-        let ask = self.database.journal_position(self.shared.journal.files().id());
-        let found = match timeout(BATCH_PATIENCE, ask).await {
-            Ok(Ok(found)) => found,
-            failed => {
-                self.unclear = Some(unclear);
-                return Err(match failed {
-                    Ok(Err(error)) => error.into(),
-                    _ => WriteError::Silent,
-                });
-            }
+        let result = match timeout(BATCH_PATIENCE, self.clear_up_batch(&unclear)).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(WriteError::Silent),
         };
-        if found.as_ref() == Some(&unclear.position) {
-            self.succeeded(&unclear);
-        } else if found != self.durable {
-            // Somebody has put the database back to an earlier state, or runs with a copy of this journal's directory. Never
-            // forward: to write an entry again does nothing, to skip it would lose it.
-            tracing::error!(?found, expected = ?self.durable, "the database has another position of the journal than was written");
-            if let Some(found) = &found {
-                self.place = self.place.min(Place { segment: found.segment, offset: found.offset });
-            }
-            self.durable = found;
+        if result.is_err() {
+            self.unclear = Some(unclear);
         }
+        result
+    }
+
+    async fn clear_up_batch(&mut self, unclear: &Unclear) -> Result<(), WriteError> {
+        let found = self.database.journal_position(&self.journal_id).await?;
+        if found == self.durable {
+            // Nothing was written.
+            return Ok(());
+        }
+        // The position alone does not tell: another process with this id writes to the same places.
+        let Some((first, last)) = unclear.calls else { return Ok(()) };
+        if found.as_ref() == Some(&unclear.position) && self.has(last).await? {
+            self.succeeded(unclear);
+            return Ok(());
+        }
+        if self.has(first).await? {
+            // An earlier try was committed after all, with fewer entries. Those are left out when the batch is written again.
+            self.durable = found;
+            return Ok(());
+        }
+        // Never forward: to write an entry again does nothing, to skip it would lose it.
+        let back = found.as_ref().map(|found| Place { segment: found.segment, offset: found.offset });
+        let journal_id = self.shared.journal.files().renew_id()?;
+        tracing::error!(
+            journal = %self.journal_id,
+            new_journal = %journal_id,
+            ?found,
+            expected = ?self.durable,
+            "somebody else writes into the database under this journal's id: the data directory is a copy of another's, or \
+             the database was put back to an earlier state. The journal goes on under an id of its own and no call is lost. \
+             If it is a copy, restart this replica: limits know it by the old id until then"
+        );
+        self.place = back.map_or(self.place, |back| self.place.min(back));
+        self.journal_id = journal_id;
+        self.durable = None;
         Ok(())
+    }
+
+    async fn has(&self, call: CallId) -> Result<bool, WriteError> {
+        Ok(queries::calls::find(&self.database, call).await?.is_some())
     }
 
     fn succeeded(&mut self, batch: &Unclear) {

@@ -48,9 +48,14 @@ impl JournalFiles {
         Ok(Self { directory: directory.to_owned(), id, lock })
     }
 
-    /// The id by which databases know this journal.
+    /// The id by which databases knew this journal when it was opened.
     pub(in crate::ledger) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Gives the journal another id, by which no database knows it yet.
+    pub(in crate::ledger) fn renew_id(&self) -> io::Result<String> {
+        new_id_in(&self.directory)
     }
 
     /// Gives the directory up: another writer may take it. Nothing may be written to it any more.
@@ -122,6 +127,10 @@ fn id_in(directory: &Path) -> io::Result<String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
+    new_id_in(directory)
+}
+
+fn new_id_in(directory: &Path) -> io::Result<String> {
     let id = Uuid::now_v7().simple().to_string();
     let beside = directory.join(format!("{ID_FILE}.new"));
     let mut file = File::create(&beside)?;
@@ -129,6 +138,6 @@ fn id_in(directory: &Path) -> io::Result<String> {
     // The only thing here that waits for the disk, once in a journal's life: without its id, all that is in the journal
     // would be written a second time.
     file.sync_all()?;
-    fs::rename(beside, path)?;
+    fs::rename(beside, directory.join(ID_FILE))?;
     Ok(id)
 }
