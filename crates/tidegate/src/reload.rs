@@ -17,6 +17,8 @@ use crate::signals::listen_for;
 
 /// Editors write a file in several steps; it is read once it has been left alone for so long.
 const QUIET: Duration = Duration::from_millis(200);
+/// It is read after so long all the same: in the directory of a log there is never quiet.
+const LONGEST_UNREST: Duration = Duration::from_secs(2);
 
 /// A file that lacks providers or models which are in force may be one that is still being written, or was emptied to be
 /// written anew. It is believed when it still says so after this time.
@@ -80,7 +82,10 @@ impl Reloads {
     /// Something happened in the file's directory: waits until it is over, then looks whether it concerned the file.
     async fn changed(&mut self, gateway: &Arc<Gateway>) {
         loop {
-            while let Ok(Some(())) = tokio::time::timeout(QUIET, self.changes.recv()).await {}
+            let unrest =
+                async { while let Ok(Some(())) = tokio::time::timeout(QUIET, self.changes.recv()).await {} };
+            // Either way it is looked at now.
+            let _ = tokio::time::timeout(LONGEST_UNREST, unrest).await;
             let found = self.fingerprint();
             // A file that is gone for a moment is being replaced. Gone for good, it changes nothing until a reload is
             // asked for.

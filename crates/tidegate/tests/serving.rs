@@ -233,6 +233,51 @@ async fn the_log_is_json_without_a_terminal_and_standard_output_stays_empty() {
 }
 
 #[test]
+fn libraries_are_heard_when_they_are_named_alone_and_no_line_says_where_it_was_built() {
+    let configured = "server: { listen: 127.0.0.1:0 }\nproviders: { openai: { api_key: k } }\n";
+    let is_of_a_library = |line: &str| {
+        let line: Value = serde_json::from_str(line).expect("a log line is JSON");
+        line["target"].as_str().is_some_and(|target| !target.starts_with("tidegate"))
+    };
+    for (wanted, heard) in [("trace", false), ("info,notify=trace", true)] {
+        let workplace = Workplace::new().with("TIDEGATE_LOG", wanted);
+        workplace.write("tidegate.yaml", configured);
+        let mut gateway = workplace.start(&["serve"]);
+        gateway.address();
+        workplace.write("beside", "a change in the directory that is watched");
+        workplace.write("tidegate.yaml", &format!("{configured}strict: true\n"));
+        gateway.wait_for("the new configuration is in force");
+        gateway.signal("TERM");
+        let (_, said) = gateway.end();
+        assert_eq!(said.lines().any(is_of_a_library), heard, "{wanted}: {said}");
+        assert!(!said.contains("log.file") && !said.contains("/registry/"), "{wanted}: {said}");
+    }
+}
+
+#[test]
+fn a_changed_file_is_in_force_also_where_something_is_written_beside_it_all_the_time() {
+    let configured = "server: { listen: 127.0.0.1:0 }\nproviders: { openai: { api_key: k } }\n";
+    let workplace = Workplace::new();
+    workplace.write("tidegate.yaml", configured);
+    let mut gateway = workplace.start(&["serve"]);
+    gateway.address();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let deadline = std::time::Instant::now() + 2 * PATIENCE;
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) && std::time::Instant::now() < deadline
+            {
+                workplace.write("a.log", "a line");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+        workplace.write("tidegate.yaml", &format!("{configured}strict: true\n"));
+        gateway.wait_for("the new configuration is in force");
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
 fn an_address_that_is_taken_is_a_failure_that_says_so() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("an address").to_string();
