@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tidegate_config::AUTO;
 use tidegate_store::{CallId, Tags, Text};
-use tidegate_wire::json::{Document, Kind};
+use tidegate_wire::json::{Document, Kind, Value};
 use tidegate_wire::{Dialect, PathFacts, carry};
 
 use crate::admit::Principal;
@@ -236,7 +236,8 @@ pub fn accept(id: CallId, arrival: Arrival) -> Result<Call, GatewayError> {
             .and_then(tidegate_wire::json::Value::as_bool)
             .unwrap_or(false);
     let named = arrival.principal.end_user().map(|user| Text::from(user.to_owned()));
-    let end_user = named.or_else(|| end_user(&document, dialect)).or(arrival.end_user);
+    let in_body = end_user(&document, dialect)?;
+    let end_user = named.or(in_body).or(arrival.end_user);
     let is_carrying = carry::is_carrying(document.body());
     Ok(Call {
         id,
@@ -284,13 +285,31 @@ fn read_model(document: &Document, steering: Option<&Steering>) -> Result<String
 }
 
 /// The end user, where the dialect has a field for it.
-fn end_user(document: &Document, dialect: Dialect) -> Option<Text> {
-    let value = match dialect {
-        Dialect::OpenAiChat => document.get("user"),
-        Dialect::AnthropicMessages => document.get_nested("metadata", "user_id"),
-        Dialect::Gemini => None,
-    };
-    value?.as_string().map(|user| Text::from(user.into_owned()))
+fn end_user(document: &Document, dialect: Dialect) -> Result<Option<Text>, GatewayError> {
+    match dialect {
+        // OpenAI has put the second in the first one's place: help.openai.com/en/articles/5428082.
+        Dialect::OpenAiChat => {
+            let user = read_user("user", document.get("user"))?;
+            let identifier = read_user("safety_identifier", document.get("safety_identifier"))?;
+            Ok(user.or(identifier))
+        }
+        Dialect::AnthropicMessages => {
+            read_user("metadata.user_id", document.get_nested("metadata", "user_id"))
+        }
+        Dialect::Gemini => Ok(None),
+    }
+}
+
+/// What cannot be read must not free a call of its end user's limits. An empty name says as much as none.
+fn read_user(field: &str, value: Option<Value<'_>>) -> Result<Option<Text>, GatewayError> {
+    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(None) };
+    match value.as_string() {
+        Some(user) => Ok((!user.is_empty()).then(|| Text::from(user.into_owned()))),
+        None => Err(GatewayError {
+            param: Some(field.to_owned()),
+            ..GatewayError::bad_request(format!("The field `{field}` must be a string."))
+        }),
+    }
 }
 
 /// A key's own tags: they are the operator's word, so a caller cannot replace them.
@@ -382,4 +401,33 @@ fn dialect_headers(headers: &HeaderMap, dialect: Dialect) -> HeaderMap {
         }
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(dialect: Dialect, body: &'static str, expected: Result<Option<&str>, &str>) {
+        let found = end_user(&Document::parse(Bytes::from_static(body.as_bytes())).unwrap(), dialect);
+        let found = found.map_err(|error| (error.status, error.param.unwrap_or_default()));
+        let expected = expected.map_err(|param| (400, param.to_owned()));
+        assert_eq!(found.as_ref().map(Option::as_deref), expected.as_ref().map(|user| *user), "{body}");
+    }
+
+    #[test]
+    fn the_end_user_is_the_one_that_the_body_names_and_must_be_a_text() {
+        let openai = |body, expected| check(Dialect::OpenAiChat, body, expected);
+        openai("{}", Ok(None));
+        openai(r#"{"user": "ann"}"#, Ok(Some("ann")));
+        openai(r#"{"user": null, "safety_identifier": "hash"}"#, Ok(Some("hash")));
+        openai(r#"{"user": "", "safety_identifier": "hash"}"#, Ok(Some("hash")));
+        openai(r#"{"user": "ann", "safety_identifier": "hash"}"#, Ok(Some("ann")));
+        openai(r#"{"user": 5}"#, Err("user"));
+        openai(r#"{"user": "ann", "safety_identifier": ["hash"]}"#, Err("safety_identifier"));
+        let anthropic = |body, expected| check(Dialect::AnthropicMessages, body, expected);
+        anthropic(r#"{"metadata": {"user_id": "ann"}, "user": 5}"#, Ok(Some("ann")));
+        anthropic(r#"{"metadata": {"user_id": {"name": "ann"}}}"#, Err("metadata.user_id"));
+        check(Dialect::Gemini, r#"{"user": 5}"#, Ok(None));
+    }
 }
