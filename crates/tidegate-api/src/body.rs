@@ -16,8 +16,13 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// times that. While a body comes, its call has a place that others may wait for.
 const LEAST_RATE: u32 = 32 * 1024;
 
-/// Reads a body of at most `limit` bytes.
-pub(crate) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, GatewayError> {
+/// Reads a body of at most `limit` bytes; a setting says how many, or none does.
+pub(crate) async fn read(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+    setting: Option<&'static str>,
+) -> Result<Bytes, GatewayError> {
     if let Some(coding) = headers.get(CONTENT_ENCODING).filter(|coding| coding.as_bytes() != b"identity") {
         return Err(GatewayError {
             status: 415,
@@ -29,7 +34,7 @@ pub(crate) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> R
     }
     let declared = declared_length(headers).map(|length| usize::try_from(length).unwrap_or(usize::MAX));
     if declared.is_some_and(|length| length > limit) {
-        return Err(GatewayError::too_large(limit));
+        return Err(GatewayError::too_large(limit, setting));
     }
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
@@ -44,7 +49,7 @@ pub(crate) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> R
         })?;
         let Ok(data) = frame.into_data() else { continue };
         if read + data.len() > limit {
-            return Err(GatewayError::too_large(limit));
+            return Err(GatewayError::too_large(limit, setting));
         }
         // Most bodies come in one piece, which is then not copied.
         if first.is_empty() && rest.is_empty() {

@@ -66,7 +66,7 @@ async fn take(worker: &Worker, request: Request) -> Result<Value, GatewayError> 
     let Some(administration) = &worker.administration else {
         return Err(GatewayError::no_such_route("POST", "/v1/feedback"));
     };
-    let body = body::read(&head.headers, body, MAX_BODY).await?;
+    let body = body::read(&head.headers, body, MAX_BODY, None).await?;
     let said: Said = serde_json::from_slice(&body)
         .map_err(|error| GatewayError::bad_request(format!("The feedback cannot be read: {error}.")))?;
     let feedback = check(&said)?;

@@ -34,7 +34,7 @@ pub(crate) async fn enter(
 ) -> Result<(Place, Bytes), Refusal> {
     let places = gateway.places();
     let is_small = body::declared_length(&head.headers).is_some_and(|bytes| bytes <= READ_WHILE_WAITING);
-    let reading = body::read(&head.headers, body, gateway.max_body());
+    let reading = body::read(&head.headers, body, gateway.max_body(), Some("server.max_body"));
     if let Some(place) = places.try_take() {
         return Ok((place, reading.await?));
     }

@@ -646,6 +646,35 @@ async fn a_stored_credential_that_cannot_be_sent_is_left_out_and_the_others_are_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn margins_are_taken_as_text_a_call_shows_its_prices_and_a_large_body_is_answered_without_a_setting() {
+    let admin = Admin::start().await;
+    let owner = admin.role(Role::Owner).await;
+    for (number, margin) in [json!("12.5"), json!(12.5)].into_iter().enumerate() {
+        let body = json!({"name": format!("team {number}"), "margin_percent": margin});
+        let made = admin.call(&owner, Method::POST, "/admin/v1/teams", &body).await;
+        assert_eq!((made.status.as_u16(), made.json()["margin_percent"].clone()), (201, json!(12.5)));
+    }
+    for wrong in ["a lot", "NaN", "9999"] {
+        let body = json!({"name": "wrong", "margin_percent": wrong});
+        assert_eq!(admin.call(&owner, Method::POST, "/admin/v1/teams", &body).await.status, 400, "{wrong}");
+    }
+
+    let entry = LedgerEntry {
+        prices: Some(r#"{"input":250000000,"output":2000000000,"discount":"10%"}"#.to_owned().into()),
+        ..LedgerEntry::new(CallId::now(), "openai-chat", "chat")
+    };
+    let path = format!("/admin/v1/calls/{}", entry.id);
+    admin.gateway.record(entry).await;
+    let shown = admin.get(&owner, &path).await.json()["prices_usd_per_million"].clone();
+    assert_eq!(shown, json!({"input": "0.25", "output": "2", "discount": "10%"}));
+
+    let large = json!({"name": "x".repeat(2 << 20)});
+    let refused = admin.call(&owner, Method::POST, "/admin/v1/keys", &large).await;
+    assert_eq!(refused.status, 413);
+    assert!(!refused.text().contains("max_body"), "{}", refused.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_are_walked_by_their_cursor() {
     let admin = Admin::start().await;
     let owner = admin.role(Role::Owner).await;

@@ -74,15 +74,14 @@ impl GatewayError {
         }
     }
 
-    /// The body is larger than the configuration allows.
-    pub fn too_large(limit: usize) -> Self {
+    /// The body is larger than is taken here; by which setting, where there is one.
+    pub fn too_large(limit: usize, setting: Option<&str>) -> Self {
+        let raise = setting.map(|setting| format!(", or raise `{setting}`")).unwrap_or_default();
         Self {
             status: 413,
             class: ErrorClass::TooLarge,
             code: Some("request_too_large".into()),
-            ..Self::bad_request(format!(
-                "The request body is larger than {limit} bytes. Send less, or raise `server.max_body`."
-            ))
+            ..Self::bad_request(format!("The request body is larger than {limit} bytes. Send less{raise}."))
         }
     }
 

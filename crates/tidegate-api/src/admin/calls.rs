@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 use tidegate_catalog::NanoDollars;
 use tidegate_gateway::GatewayError;
 use tidegate_store::{CallId, CallsQuery, Exposure, KeptText, LedgerEntry, Text};
@@ -56,6 +57,10 @@ pub(super) struct CallView {
     cost_usd: Option<String>,
     /// What is charged: the cost with the team's margin.
     charge_usd: Option<String>,
+    /// The prices by which the cost was computed, in US dollars per million, and what says why they are not the list's; where a
+    /// single call is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prices_usd_per_million: Option<BTreeMap<String, String>>,
     /// Whether tokens or cost are an estimate: the provider did not tell the tokens, or served the answer in a tier whose
     /// prices are not known, so that the usual ones were taken.
     is_estimated: bool,
@@ -183,7 +188,8 @@ pub(super) async fn get(context: Context) -> Result<Reply, GatewayError> {
         return Err(missing());
     }
     let bodies = context.administration.store.bodies(parsed).await.map_err(|error| of_store(&error))?;
-    let mut view = CallView::from(call);
+    let prices = call.prices.as_deref().and_then(prices);
+    let mut view = CallView { prices_usd_per_million: prices, ..CallView::from(call) };
     let said = context.access().feedback(parsed).await.map_err(|error| of_store(&error))?;
     view.feedback = said
         .into_iter()
@@ -204,6 +210,16 @@ pub(super) async fn get(context: Context) -> Result<Reply, GatewayError> {
 
 fn text(word: &str) -> Text {
     Text::from(word.to_owned())
+}
+
+/// The ledger keeps prices as JSON: figures in nano-dollars, and words such as a discount.
+fn prices(kept: &str) -> Option<BTreeMap<String, String>> {
+    let kept: BTreeMap<String, Value> = serde_json::from_str(kept).ok()?;
+    let in_words = |value: Value| match value {
+        Value::String(word) => word,
+        figure => figure.as_u64().map_or_else(|| figure.to_string(), dollars),
+    };
+    Some(kept.into_iter().map(|(name, value)| (name, in_words(value))).collect())
 }
 
 fn dollars(nano: u64) -> String {
@@ -247,6 +263,7 @@ impl From<LedgerEntry> for CallView {
             reasoning_tokens: it.usage.reasoning,
             cost_usd: it.cost_nanodollars.map(dollars),
             charge_usd: it.charge_nanodollars.map(dollars),
+            prices_usd_per_million: None,
             is_estimated: it.is_estimated,
             tags: it.tags.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             attempts: it.attempts.into_iter().map(AttemptView::from).collect(),

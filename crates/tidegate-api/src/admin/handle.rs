@@ -77,7 +77,7 @@ async fn serve(
     let allowed = caller.may(route.area, route.writes);
     allowed.inspect_err(|error| write_down(administration, &caller.actor, route, &path, error))?;
     let query = Query::read(head.uri.query().unwrap_or_default(), route.query)?;
-    let body = body::read(&head.headers, body, MAX_BODY).await?;
+    let body = body::read(&head.headers, body, MAX_BODY, None).await?;
     let actor = caller.actor.clone();
     let context = Context {
         gateway: Arc::clone(&worker.gateway),

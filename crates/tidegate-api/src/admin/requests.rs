@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use tidegate_policy::{Limits, Permissions, Role};
 use tidegate_store::{Grace, KeyUpdate, NewKey, NewOrganization, NewTeam, OrganizationUpdate, TeamUpdate};
 
@@ -54,7 +54,7 @@ pub(super) struct CreateTeam {
     /// What its keys may do at most.
     permissions: Permissions,
     /// Added to the cost of its calls where they are charged, in per cent. Negative for a discount.
-    margin_percent: f64,
+    margin_percent: Percent,
 }
 
 /// Changes to a team. What is left out stays.
@@ -65,7 +65,7 @@ pub(super) struct UpdateTeam {
     limits: Option<Limits>,
     permissions: Option<Permissions>,
     /// Added to the cost of its calls where they are charged, in per cent.
-    margin_percent: Option<f64>,
+    margin_percent: Option<Percent>,
     /// Whether its keys are refused.
     disabled: Option<bool>,
 }
@@ -161,10 +161,30 @@ fn also_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
+/// Per cent, as a number or, as all amounts can be, as text.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+enum Percent {
+    /// `12.5`.
+    Number(f64),
+    /// `"12.5"`.
+    Text(String),
+}
+
+impl Default for Percent {
+    fn default() -> Self {
+        Self::Number(0.0)
+    }
+}
+
 /// Per cent in millionths.
-fn margin(percent: f64) -> Result<i32, GatewayError> {
+fn margin(percent: Percent) -> Result<i32, GatewayError> {
     let wrong =
         || refusal::invalid("margin_percent", "it takes -100 to 5000, with at most four decimal places");
+    let percent = match percent {
+        Percent::Number(number) => number,
+        Percent::Text(text) => text.trim().parse().map_err(|_error| wrong())?,
+    };
     let millionths = (percent * 10_000.0).round();
     if !(-1_000_000.0..=50_000_000.0).contains(&millionths) {
         return Err(wrong());
@@ -298,7 +318,7 @@ mod tests {
             (6000.0, None),
             (f64::NAN, None),
         ] {
-            assert_eq!(margin(percent).ok(), millionths, "{percent}");
+            assert_eq!(margin(Percent::Number(percent)).ok(), millionths, "{percent}");
         }
     }
 }
