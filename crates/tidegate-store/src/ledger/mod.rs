@@ -3,6 +3,7 @@
 mod bodies;
 mod entry;
 mod exposure;
+mod fold;
 mod journal;
 mod position;
 mod reports;

@@ -1,6 +1,8 @@
 //! The writer's task: reads the journal from where the database is, and writes batches into the database until it has
 //! caught up; then sleeps until an entry comes.
 //!
+//! Between batches and while it sleeps it has [sums folded](super::fold).
+//!
 //! It holds no more than one batch. What could not be written is read again, and after a failure the database is asked how
 //! far it is: a transaction whose end nobody heard may have been committed.
 
@@ -16,6 +18,7 @@ use tokio::{
 
 use super::{
     CallId, JournalPosition, LedgerEntry,
+    fold::Folder,
     journal::{JournalReader, Place, Reading},
     writer::{CloseReport, Shared},
 };
@@ -42,6 +45,7 @@ pub(super) struct WriterTask {
     reader: JournalReader,
     /// By which the database knows this journal.
     journal_id: String,
+    folder: Folder,
     /// Everything before it is in the database.
     place: Place,
     /// What the database says about that; it knows nothing of the gaps between segments.
@@ -80,6 +84,8 @@ enum Wake {
     /// An entry came, or the disk may take some again.
     Entry,
     Flush(oneshot::Sender<()>),
+    /// Sums may be worth folding.
+    Fold,
     /// With a deadline; without one where all handles are gone.
     Close(Option<Instant>),
 }
@@ -100,6 +106,7 @@ impl WriterTask {
             shared,
             flushes,
             closing,
+            folder: Folder::new(database.clone()),
             database,
             window,
             reader: JournalReader::default(),
@@ -121,6 +128,10 @@ impl WriterTask {
             };
             let flushed = match wake {
                 Wake::Entry => None,
+                Wake::Fold => {
+                    self.folder.step().await;
+                    continue;
+                }
                 Wake::Flush(done) => Some(done),
                 Wake::Close(deadline) => break deadline,
             };
@@ -146,12 +157,14 @@ impl WriterTask {
             self.shared.is_idle.store(false, Ordering::SeqCst);
             return Wake::Entry;
         }
-        let Self { flushes, closing, shared, .. } = self;
+        let Self { flushes, closing, shared, folder, .. } = self;
         tokio::select! {
+            biased;
             deadline = close_requested(closing) => Wake::Close(deadline),
             Some(done) = flushes.recv() => Wake::Flush(done),
             () = shared.wake.notified() => Wake::Entry,
             () = append_retry(shared) => Wake::Entry,
+            () = folder.due() => Wake::Fold,
         }
     }
 
@@ -175,6 +188,8 @@ impl WriterTask {
             while self.place < end {
                 let Err(error) = self.write_next(end).await else {
                     wait = FIRST_RETRY_WAIT;
+                    self.folder.wrote();
+                    self.folder.step().await;
                     continue;
                 };
                 self.failed(&error);

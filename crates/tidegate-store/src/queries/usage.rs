@@ -1,6 +1,6 @@
 //! Usage reports. They are answered from the roll-ups as far as these tell apart what is asked for, and from the calls
 //! where they do not: whole days come from the days' sums, the hours before and after from the hours', the minutes at both
-//! ends from the calls.
+//! ends from the calls. Of scopes there may be sums besides that are fresh, for any of these times.
 //!
 //! What is older than the calls that are kept has only whole hours.
 
@@ -14,7 +14,7 @@ use crate::{
 
 use super::{
     calls::{RANGE_OF_MILLISECONDS, id_range, number, tokens_from_row},
-    rollups::{DAY_MS, HOUR_MS, LONGEST, SUMS},
+    rollups::{BY_BATCH, DAY_MS, HOUR_MS, LONGEST, SUMS},
 };
 
 /// Names that are looked up by one statement.
@@ -69,6 +69,8 @@ async fn label(
 enum Source {
     Days,
     Hours,
+    /// Sums of scopes by hour that are in none of the two above yet.
+    Fresh,
     Calls,
 }
 
@@ -103,6 +105,11 @@ fn statement(kind: Kind, query: &UsageQuery) -> Query {
     let until = query.until.map_or(i64::MAX, |until| until.as_millisecond().max(0));
     let mut parts = Vec::new();
     cover(from, until, sources, &mut parts);
+    if matches!(rollup, Some(Rollup::Scope(_) | Rollup::Keys)) {
+        let summed = parts.iter().filter(|part| part.source != Source::Calls);
+        let fresh: Vec<Part> = summed.map(|part| Part { source: Source::Fresh, ..*part }).collect();
+        parts.extend(fresh);
+    }
 
     let mut values = Values { kind, values: Vec::new() };
     let selects: Vec<String> =
@@ -224,13 +231,14 @@ fn select(values: &mut Values, query: &UsageQuery, rollup: Option<&Rollup>, part
                 .collect();
             ("calls", conditions)
         }
-        Source::Days | Source::Hours => {
+        Source::Days | Source::Hours | Source::Fresh => {
             columns.extend(SUMS.iter().map(|column| sum(column)));
             let conditions = vec![
                 format!("bucket_ms >= {}", values.add(part.from_ms)),
                 format!("bucket_ms < {}", values.add(part.until_ms)),
             ];
             let table = match (rollup, part.source) {
+                (_, Source::Fresh) => "scope_fresh",
                 (Some(Rollup::Usage) | None, Source::Days) => "usage_days",
                 (Some(Rollup::Usage) | None, _) => "usage_hours",
                 (Some(_), Source::Days) => "scope_days",
@@ -242,6 +250,9 @@ fn select(values: &mut Values, query: &UsageQuery, rollup: Option<&Rollup>, part
     match rollup {
         Some(Rollup::Scope(scope)) if part.source != Source::Calls => {
             conditions.push(format!("scope = {}", values.add(scope.as_str())));
+            if part.source == Source::Fresh {
+                conditions.push(BY_BATCH.to_owned());
+            }
         }
         // `;` follows `:`.
         Some(Rollup::Keys) if part.source != Source::Calls => {

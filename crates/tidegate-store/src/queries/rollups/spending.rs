@@ -2,14 +2,14 @@
 //!
 //! What is spent is the charge, or the cost where there is no charge of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tidegate_catalog::NanoDollars;
 use tidegate_policy::{BudgetPeriod, RecentCalls, Spending};
 
-use super::{HOUR_MS, bucket};
+use super::{HOUR_MS, bucket, fresh::BY_BATCH};
 use crate::{
     Scope,
     database::{Database, Kind, Query, Row, query, query_text},
@@ -46,19 +46,24 @@ pub(crate) async fn of_scopes(
 
 async fn of_scope(database: &Database, scope: &Scope, now: Timestamp) -> Result<Spending, StoreError> {
     let name = scope.to_string();
-    let days = query_text(format!("SELECT {BUDGETS} FROM scope_days WHERE scope = $5", BUDGETS = budgets()))
-        .bind_all(budget_starts(now))
-        .bind(&name);
+    let days = query_text(format!(
+        "SELECT {BUDGETS} FROM (SELECT bucket_ms, charge_nanodollars FROM scope_days WHERE scope = $5 \
+         UNION ALL SELECT bucket_ms, charge_nanodollars FROM scope_fresh WHERE scope = $5 AND {BY_BATCH}) AS days",
+        BUDGETS = budgets()
+    ))
+    .bind_all(budget_starts(now))
+    .bind(&name);
     let mut spending = match database.fetch_optional(days).await? {
         Some(row) => budgets_from_row(&row, now)?,
         None => nothing(now),
     };
     // One bucket after the other: the table is ordered by time first.
     let buckets: Vec<String> = hours_back(now).map(|bucket| bucket.to_string()).collect();
+    let buckets = buckets.join(", ");
     let hours = query_text(format!(
-        "SELECT bucket_ms, calls, input_tokens + output_tokens AS tokens, charge_nanodollars FROM scope_hours \
-         WHERE scope = $1 AND bucket_ms IN ({})",
-        buckets.join(", ")
+        "SELECT bucket_ms, {HOURS} FROM (SELECT {OF_HOURS} FROM scope_hours WHERE scope = $1 AND bucket_ms IN ({buckets}) \
+         UNION ALL SELECT {OF_HOURS} FROM scope_fresh WHERE scope = $1 AND bucket_ms IN ({buckets}) AND {BY_BATCH}) AS hours \
+         GROUP BY bucket_ms",
     ));
     let mut hours = database
         .fetch_all(hours.bind(&name))
@@ -87,9 +92,10 @@ pub(crate) async fn of_all(
         read_budgets(database, kind, now, &mut all).await?;
     }
     let mut hours: HashMap<Scope, Vec<HourOfScope>> = HashMap::new();
+    let fresh = fresh_hours(database).await?;
     for bucket_ms in hours_back(now) {
         for kind in COUNTED {
-            read_hours(database, kind, bucket_ms, &mut hours).await?;
+            read_hours(database, kind, (bucket_ms, fresh.contains(&bucket_ms)), &mut hours).await?;
         }
     }
     read_seconds(database, now, &mut all, &mut hours).await?;
@@ -107,52 +113,74 @@ async fn read_budgets(
     all: &mut HashMap<Scope, Spending>,
 ) -> Result<(), StoreError> {
     let sql = format!(
-        "SELECT scope, {} FROM scope_days WHERE scope > $5 AND scope < $6 GROUP BY scope ORDER BY scope LIMIT $7",
+        "SELECT scope, {} FROM (SELECT scope, bucket_ms, charge_nanodollars FROM scope_days WHERE scope > $5 AND scope <= $6 \
+         UNION ALL SELECT scope, bucket_ms, charge_nanodollars FROM scope_fresh WHERE scope > $5 AND scope <= $6 \
+         AND {BY_BATCH}) AS days GROUP BY scope",
         budgets()
     );
     // `key:` itself stands for calls without a key. `;` follows `:`.
-    let mut after = format!("{kind}:");
-    loop {
-        let page = query_text(sql.as_str())
-            .bind_all(budget_starts(now))
-            .bind(&after)
-            .bind(format!("{kind};"))
-            .bind(PAGE);
-        let rows = database.fetch_all(page).await?;
-        for row in &rows {
-            after = row.get("scope")?;
-            if let Ok(scope) = after.parse() {
+    let (mut after, end) = (format!("{kind}:"), format!("{kind};"));
+    while after != end {
+        let bound = query_text(format!(
+            "SELECT scope FROM scope_days WHERE scope > $1 AND scope < $2 ORDER BY scope LIMIT 1 OFFSET {PAGE}"
+        ));
+        let until = bound_or_end(database, bound.bind(&after), &end).await?;
+        let page = query_text(sql.as_str()).bind_all(budget_starts(now)).bind(&after).bind(&until);
+        for row in &database.fetch_all(page).await? {
+            if let Ok(scope) = row.get::<String>("scope")?.parse() {
                 all.insert(scope, budgets_from_row(row, now)?);
             }
         }
-        if rows.len() < usize::try_from(PAGE).unwrap_or(usize::MAX) {
-            return Ok(());
-        }
+        after = until;
     }
+    Ok(())
+}
+
+/// Where a page ends. Not cut by a `LIMIT` of its own: a scope can be in two tables, and each page is read from both in one
+/// statement, as scopes move from one to the other.
+async fn bound_or_end(database: &Database, bound: Query, end: &String) -> Result<String, StoreError> {
+    let bound = database.fetch_optional(bound.bind(end)).await?;
+    bound.map_or_else(|| Ok(end.clone()), |row| row.get("scope"))
+}
+
+/// The hours for which some sums are fresh: one or two, as a rule.
+async fn fresh_hours(database: &Database) -> Result<HashSet<i64>, StoreError> {
+    let rows = database.fetch_all(query("SELECT DISTINCT bucket_ms FROM scope_fresh")).await?;
+    rows.iter().map(|row| row.get("bucket_ms")).collect()
 }
 
 async fn read_hours(
     database: &Database,
     kind: &str,
-    bucket_ms: i64,
+    (bucket_ms, has_fresh): (i64, bool),
     hours: &mut HashMap<Scope, Vec<HourOfScope>>,
 ) -> Result<(), StoreError> {
-    let sql = "SELECT scope, bucket_ms, calls, input_tokens + output_tokens AS tokens, charge_nanodollars \
-        FROM scope_hours WHERE bucket_ms = $1 AND scope > $2 AND scope < $3 ORDER BY scope LIMIT $4";
-    let mut after = format!("{kind}:");
-    loop {
-        let page = query(sql).bind(bucket_ms).bind(&after).bind(format!("{kind};")).bind(PAGE);
-        let rows = database.fetch_all(page).await?;
-        for row in &rows {
-            after = row.get("scope")?;
-            if let Ok(scope) = after.parse() {
+    let range = "scope > $1 AND scope <= $2 AND bucket_ms = $3";
+    let fresh = if has_fresh {
+        format!(" UNION ALL SELECT scope, {OF_HOURS} FROM scope_fresh WHERE {range} AND {BY_BATCH}")
+    } else {
+        String::new()
+    };
+    let sql = format!(
+        "SELECT scope, bucket_ms, {HOURS} FROM (SELECT scope, {OF_HOURS} FROM scope_hours WHERE {range}{fresh}) AS hours \
+         GROUP BY scope, bucket_ms"
+    );
+    let (mut after, end) = (format!("{kind}:"), format!("{kind};"));
+    while after != end {
+        let bound = query_text(format!(
+            "SELECT scope FROM scope_hours WHERE scope > $1 AND scope < $2 AND bucket_ms = {bucket_ms} \
+             ORDER BY scope LIMIT 1 OFFSET {PAGE}"
+        ));
+        let until = bound_or_end(database, bound.bind(&after), &end).await?;
+        let page = query_text(sql.as_str()).bind(&after).bind(&until).bind(bucket_ms);
+        for row in &database.fetch_all(page).await? {
+            if let Ok(scope) = row.get::<String>("scope")?.parse() {
                 hours.entry(scope).or_default().push(HourOfScope::from_row(row)?);
             }
         }
-        if rows.len() < usize::try_from(PAGE).unwrap_or(usize::MAX) {
-            return Ok(());
-        }
+        after = until;
     }
+    Ok(())
 }
 
 /// The last minute of all of them.
@@ -224,6 +252,12 @@ fn lately(now: Timestamp) -> [crate::database::Value; 4] {
     let now = now.as_millisecond();
     id_range(now - LATELY_MS, now + 1)
 }
+
+/// What is read of an hour.
+const OF_HOURS: &str = "bucket_ms, calls, input_tokens + output_tokens AS tokens, charge_nanodollars";
+/// The same, summed up from both tables.
+const HOURS: &str = "CAST(SUM(calls) AS BIGINT) AS calls, CAST(SUM(tokens) AS BIGINT) AS tokens, \
+    CAST(SUM(charge_nanodollars) AS BIGINT) AS charge_nanodollars";
 
 /// An hour of a scope, less what is told by the second.
 struct HourOfScope {

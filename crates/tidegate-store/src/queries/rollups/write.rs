@@ -1,8 +1,11 @@
-//! Adds a batch's calls to the sums, summed up in memory first: a batch has few hours, models and teams.
+//! Adds a batch's calls to the sums, summed up in memory first: a batch has few hours, models and teams. What it has many
+//! of, keys perhaps, is [`fresh`] at first.
 
 use std::collections::BTreeMap;
 
-use super::{SUMS, Sums, sums::LONGEST};
+use jiff::Timestamp;
+
+use super::{SUMS, Sums, fresh, sums::LONGEST};
 use crate::{
     database::{Transaction, Value},
     error::StoreError,
@@ -33,7 +36,7 @@ macro_rules! columns {
 
 const USAGE_COLUMNS: &[&str] =
     columns!("bucket_ms", "organization_id", "team_id", "model", "provider", "upstream_model");
-const SCOPE_COLUMNS: &[&str] = columns!("scope", "bucket_ms");
+pub(super) const SCOPE_COLUMNS: &[&str] = columns!("scope", "bucket_ms");
 
 static USAGE_HOURS: ManyRows =
     ManyRows::new("usage_hours", USAGE_COLUMNS, |_| add_to("usage_hours", USAGE_KEY));
@@ -43,9 +46,9 @@ static SCOPE_HOURS: ManyRows =
 static SCOPE_DAYS: ManyRows = ManyRows::new("scope_days", SCOPE_COLUMNS, |_| add_to("scope_days", SCOPE_KEY));
 
 const USAGE_KEY: &str = "bucket_ms, organization_id, team_id, model, provider, upstream_model";
-const SCOPE_KEY: &str = "scope, bucket_ms";
+pub(super) const SCOPE_KEY: &str = "scope, bucket_ms";
 
-fn add_to(table: &str, key: &str) -> String {
+pub(super) fn add_to(table: &str, key: &str) -> String {
     let sums = SUMS.iter().filter(|name| **name != LONGEST);
     let mut updates: Vec<String> =
         sums.map(|name| format!("{name} = {table}.{name} + excluded.{name}")).collect();
@@ -55,40 +58,41 @@ fn add_to(table: &str, key: &str) -> String {
     format!("ON CONFLICT ({key}) DO UPDATE SET {}", updates.join(", "))
 }
 
-/// Adds these calls to all four tables.
+/// Adds these calls to all four tables; where they are of many scopes, only those of organisations and teams, and puts the
+/// others down.
 ///
 /// Rows are written in the order of their keys and tables always in the same order: replicas that add to the same rows
 /// wait for each other and never in a circle.
 pub(crate) async fn add(transaction: &mut Transaction, entries: &[LedgerEntry]) -> Result<(), StoreError> {
     let mut usage_hours = BTreeMap::<(i64, UsageKey<'_>), Sums>::new();
-    let mut scope_hours = BTreeMap::<(ScopeKey<'_>, i64), Sums>::new();
+    let mut wide_hours = BTreeMap::<(ScopeKey<'_>, i64), Sums>::new();
+    let mut own_hours = BTreeMap::<(ScopeKey<'_>, i64), Sums>::new();
     for entry in entries {
         let hour = bucket(entry.id.started_at_ms(), HOUR_MS);
         let sums = Sums::of(entry);
         if !entry.is_shadow() {
             usage_hours.entry((hour, UsageKey::of(entry))).or_default().add(&sums);
         }
-        for_each_own_scope(entry, |scope| scope_hours.entry((scope, hour)).or_default().add(&sums));
+        for_each_own_scope(entry, |scope| own_hours.entry((scope, hour)).or_default().add(&sums));
     }
     // Organisations and teams stand in the usage already, in far fewer rows than there are calls.
     for ((hour, UsageKey([organization, team, ..])), sums) in &usage_hours {
         let wide = [(organization, ScopeKey::Organization(organization)), (team, ScopeKey::Team(team))];
         for (_, scope) in wide.into_iter().filter(|(id, _)| !id.is_empty()) {
-            scope_hours.entry((scope, *hour)).or_default().add(sums);
+            wide_hours.entry((scope, *hour)).or_default().add(sums);
         }
     }
     let mut usage_days = BTreeMap::<(i64, UsageKey<'_>), Sums>::new();
     for ((hour, key), sums) in &usage_hours {
         usage_days.entry((bucket(*hour, DAY_MS), *key)).or_default().add(sums);
     }
-    // By their text: should an id hold a slash, two of them could read alike, and PostgreSQL refuses a statement with two
-    // rows for one place.
-    let mut scope_texts = BTreeMap::<(String, i64), Sums>::new();
-    for ((key, hour), sums) in scope_hours {
-        scope_texts.entry((key.text(), hour)).or_default().add(&sums);
-    }
+    let mut scope_hours = BTreeMap::new();
+    write_out(wide_hours, &mut scope_hours);
+    let mut fresh = BTreeMap::new();
+    let has_many = own_hours.len() >= fresh::LEAST_FRESH;
+    write_out(own_hours, if has_many { &mut fresh } else { &mut scope_hours });
     let mut scope_days = BTreeMap::<(&str, i64), Sums>::new();
-    for ((scope, hour), sums) in &scope_texts {
+    for ((scope, hour), sums) in &scope_hours {
         scope_days.entry((scope, bucket(*hour, DAY_MS))).or_default().add(sums);
     }
     USAGE_HOURS.run(transaction, &rows(usage_hours), push_usage).await?;
@@ -96,11 +100,22 @@ pub(crate) async fn add(transaction: &mut Transaction, entries: &[LedgerEntry]) 
     let scope_days = rows(scope_days);
     SCOPE_DAYS.run(transaction, &scope_days, |values, row| push_scope(values, row.0, &row.1)).await?;
     SCOPE_HOURS
-        .run(transaction, &rows(scope_texts), |values, ((scope, hour), sums)| {
+        .run(transaction, &rows(scope_hours), |values, ((scope, hour), sums)| {
             push_scope(values, (scope, *hour), sums);
         })
         .await?;
+    if has_many {
+        fresh::append(transaction, &rows(fresh), Timestamp::now()).await?;
+    }
     Ok(())
+}
+
+/// By their text: should an id hold a slash, two of them could read alike, and PostgreSQL refuses a statement with two rows
+/// for one place.
+fn write_out(sums: BTreeMap<(ScopeKey<'_>, i64), Sums>, texts: &mut BTreeMap<(String, i64), Sums>) {
+    for ((key, hour), sums) in sums {
+        texts.entry((key.text(), hour)).or_default().add(&sums);
+    }
 }
 
 fn rows<K>(sums: BTreeMap<K, Sums>) -> Vec<(K, Sums)> {
@@ -176,7 +191,7 @@ fn push_usage(values: &mut Vec<Value>, row: &((i64, UsageKey<'_>), Sums)) {
     values.extend(sums.0.map(Value::from));
 }
 
-fn push_scope(values: &mut Vec<Value>, (scope, bucket): (&str, i64), sums: &Sums) {
+pub(super) fn push_scope(values: &mut Vec<Value>, (scope, bucket): (&str, i64), sums: &Sums) {
     values.push(scope.into());
     values.push(bucket.into());
     values.extend(sums.0.map(Value::from));
