@@ -314,7 +314,7 @@ fn read_user(field: &str, value: Option<Value<'_>>) -> Result<Option<Text>, Gate
 
 /// A key's own tags: they are the operator's word, so a caller cannot replace them.
 fn add_key_tags(tags: &mut Tags, principal: &Principal) {
-    for (name, value) in principal.key().map(|key| key.tags.as_slice()).unwrap_or_default() {
+    for (name, value) in principal.key().map(|key| &*key.tags).unwrap_or_default() {
         if let Err(error) = tags.insert(name.clone(), value.clone()) {
             tracing::debug!(%error, "a key's tag was left out");
         }

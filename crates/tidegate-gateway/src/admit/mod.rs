@@ -76,7 +76,9 @@ pub async fn authenticate(
         });
     };
     let now = Timestamp::now();
-    if key.hash != hash && key.previous.is_none_or(|(previous, until)| previous != hash || until <= now) {
+    let has_grace =
+        || key.previous.as_deref().is_some_and(|(previous, until)| *previous == hash && *until > now);
+    if key.hash != hash && !has_grace() {
         return Err(refuse(gateway, RefusalReason::RotatedKey));
     }
     if let Some(reason) = standing_of(&key, now) {

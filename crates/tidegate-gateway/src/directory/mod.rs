@@ -2,11 +2,15 @@
 //! store at the start and kept fresh by whoever follows its changes; asked by `admit`.
 
 mod follow;
+<<<<<<< HEAD
 mod following;
+=======
+mod index;
+>>>>>>> 3be5be5 (Keep a million keys in tables of pointers to them, in less than half the memory)
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -15,20 +19,22 @@ use tidegate_store::{
     KeyHash, KeyId, KeyRecord, Organization, OrganizationId, Scope, SubjectLimits, Team, TeamId, Text,
 };
 
+<<<<<<< HEAD
 pub use follow::Follower;
 use following::Following;
+=======
+use index::{KeyIndex, read, write};
+>>>>>>> 3be5be5 (Keep a million keys in tables of pointers to them, in less than half the memory)
 
-/// Keys are spread over so many maps, so that a change of one holds up few callers.
-const SHARDS: usize = 64;
+pub use follow::Follower;
 
 /// Different limits of keys that are looked through for each key that is put: a few plans, as a rule.
 const RECENT_LIMITS: usize = 16;
 
 /// Everybody who may call.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Directory {
-    shards: [RwLock<Shard>; SHARDS],
-    keys: RwLock<HashMap<KeyId, Arc<ActiveKey>>>,
+    keys: KeyIndex,
     organizations: RwLock<HashMap<OrganizationId, Arc<ActiveOrganization>>>,
     teams: RwLock<HashMap<TeamId, Arc<ActiveTeam>>>,
     /// The end users and tags that have limits.
@@ -41,21 +47,17 @@ pub struct Directory {
     following: Following,
 }
 
-type Shard = HashMap<KeyHash, Arc<ActiveKey>>;
-
 /// A key as calls see it. Replaced as a whole when it changes.
 #[derive(Debug)]
 pub struct ActiveKey {
     /// Its id.
     pub id: KeyId,
-    /// The id as the ledger and the limiter name it.
-    pub scope: Scope,
     /// What it is for.
     pub name: Box<str>,
     /// The hash of its secret.
     pub hash: KeyHash,
     /// The hash before the last rotation, and until when it works.
-    pub previous: Option<(KeyHash, Timestamp)>,
+    pub previous: Option<Box<(KeyHash, Timestamp)>>,
     /// An administrator's role.
     pub role: Option<Role>,
     /// What limits it.
@@ -63,7 +65,7 @@ pub struct ActiveKey {
     /// What it may do; `None` is everything.
     pub permissions: Option<Box<Permissions>>,
     /// Tags that all its calls carry.
-    pub tags: Vec<(String, String)>,
+    pub tags: Box<[(String, String)]>,
     /// Whether it is refused.
     pub is_disabled: bool,
     /// From when on it is refused.
@@ -124,6 +126,7 @@ pub struct ActiveSubject {
     pub is_disabled: bool,
 }
 
+<<<<<<< HEAD
 impl Default for Directory {
     fn default() -> Self {
         Self {
@@ -141,10 +144,12 @@ impl Default for Directory {
     }
 }
 
+=======
+>>>>>>> 3be5be5 (Keep a million keys in tables of pointers to them, in less than half the memory)
 impl Directory {
     /// The key with this secret, whatever its state.
     pub fn find(&self, hash: &KeyHash) -> Option<Arc<ActiveKey>> {
-        self.shard(hash).get(hash).map(Arc::clone)
+        self.keys.find(hash)
     }
 
     /// The key with this secret. Where it is not known, the store is first asked for what has changed: the key may have
@@ -163,7 +168,7 @@ impl Directory {
 
     /// The key with this id.
     pub fn key(&self, id: &KeyId) -> Option<Arc<ActiveKey>> {
-        read(&self.keys).get(id).map(Arc::clone)
+        self.keys.with_id(id)
     }
 
     /// The team with this id, or the only one of this name in the organisation.
@@ -259,32 +264,20 @@ impl Directory {
         if record.role.is_none() {
             self.has_caller_keys.store(true, Ordering::Relaxed);
         }
-        let key = Arc::new(ActiveKey {
-            scope: Scope::Key(record.id.clone()),
+        self.keys.put(&Arc::new(ActiveKey {
             id: record.id,
             name: record.name.into(),
             hash: record.hash,
-            previous: record.previous,
+            previous: record.previous.map(Box::new),
             role: record.role,
             limits: self.limits_of_key(record.limits),
             permissions: some(record.permissions).map(Box::new),
-            tags: record.tags,
+            tags: record.tags.into(),
             is_disabled: record.disabled,
             expires_at: record.expires_at,
             team,
             organization,
-        });
-        let before = write(&self.keys).insert(key.id.clone(), Arc::clone(&key));
-        let hashes = |key: &ActiveKey| [Some(key.hash), key.previous.map(|(hash, _)| hash)];
-        // The new ones first: a key whose name alone changes works at every moment.
-        for hash in hashes(&key).into_iter().flatten() {
-            write(self.shard_of(&hash)).insert(hash, Arc::clone(&key));
-        }
-        for hash in before.iter().flat_map(|before| hashes(before)).flatten() {
-            if !hashes(&key).contains(&Some(hash)) {
-                write(self.shard_of(&hash)).remove(&hash);
-            }
-        }
+        }));
     }
 
     /// The limits of an end user or a tag are new or have changed.
@@ -344,17 +337,14 @@ impl Directory {
         };
         Arc::clone(write(&self.teams).entry(id.clone()).or_insert_with(|| Arc::new(new())))
     }
-
-    fn shard(&self, hash: &KeyHash) -> RwLockReadGuard<'_, Shard> {
-        read(self.shard_of(hash))
-    }
-
-    fn shard_of(&self, hash: &KeyHash) -> &RwLock<Shard> {
-        &self.shards[usize::from(hash.0[0]) % SHARDS]
-    }
 }
 
 impl ActiveKey {
+    /// Its id as the limiter names it.
+    pub fn scope(&self) -> Scope {
+        Scope::Key(self.id.clone())
+    }
+
     /// Its id, as the ledger keeps it.
     pub fn ledger_id(&self) -> Text {
         Text::from(self.id.shared())
@@ -370,15 +360,6 @@ fn shared(limits: Limits) -> Arc<Limits> {
 /// Nothing where there is no restriction, so that calls have nothing to check.
 fn some(permissions: Permissions) -> Option<Permissions> {
     (!permissions.is_empty()).then_some(permissions)
-}
-
-// A panic while a map is being changed cannot leave it half changed: every change is one insertion or removal.
-fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -419,6 +400,7 @@ mod tests {
         directory.put_key(record(&third));
         assert!(directory.find(&first.hash()).is_none() && directory.find(&second.hash()).is_none());
         assert_eq!(directory.find(&third.hash()).unwrap().id, KeyId::from("key_1"));
+        assert_eq!(directory.key(&KeyId::from("key_1")).unwrap().hash, third.hash());
     }
 
     #[test]

@@ -215,7 +215,7 @@ fn levels_of(gateway: &Gateway, call: &Call) -> Levels {
         levels.push(Level { scope: team.scope.clone(), limits: Arc::clone(&team.state.load().limits) });
     }
     if let Some(key) = principal.key() {
-        levels.push(Level { scope: key.scope.clone(), limits: Arc::clone(&key.limits) });
+        levels.push(Level { scope: key.scope(), limits: Arc::clone(&key.limits) });
     }
     let directory = gateway.directory();
     if let Some(user) = &call.end_user

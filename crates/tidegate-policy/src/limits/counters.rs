@@ -218,6 +218,8 @@ impl Counters {
     fn window(&mut self, measure: Measure, per: RatePeriod, now: Moment) -> &mut Window {
         let place = self.windows.iter().position(|window| window.0 == measure && window.1 == per);
         let place = place.unwrap_or_else(|| {
+            // A million keys have one or two each.
+            self.windows.reserve_exact(1);
             self.windows.push((measure, per, window_of(measure, per, &self.recent, now)));
             self.windows.len() - 1
         });
