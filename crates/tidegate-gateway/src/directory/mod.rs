@@ -2,11 +2,8 @@
 //! store at the start and kept fresh by whoever follows its changes; asked by `admit`.
 
 mod follow;
-<<<<<<< HEAD
 mod following;
-=======
 mod index;
->>>>>>> 3be5be5 (Keep a million keys in tables of pointers to them, in less than half the memory)
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,14 +16,9 @@ use tidegate_store::{
     KeyHash, KeyId, KeyRecord, Organization, OrganizationId, Scope, SubjectLimits, Team, TeamId, Text,
 };
 
-<<<<<<< HEAD
 pub use follow::Follower;
 use following::Following;
-=======
 use index::{KeyIndex, read, write};
->>>>>>> 3be5be5 (Keep a million keys in tables of pointers to them, in less than half the memory)
-
-pub use follow::Follower;
 
 /// Different limits of keys that are looked through for each key that is put: a few plans, as a rule.
 const RECENT_LIMITS: usize = 16;
@@ -126,26 +118,6 @@ pub struct ActiveSubject {
     pub is_disabled: bool,
 }
 
-<<<<<<< HEAD
-impl Default for Directory {
-    fn default() -> Self {
-        Self {
-            shards: std::array::from_fn(|_| RwLock::default()),
-            keys: RwLock::default(),
-            organizations: RwLock::default(),
-            teams: RwLock::default(),
-            subjects: RwLock::default(),
-            tag_subjects: AtomicUsize::new(0),
-            end_user_subjects: AtomicUsize::new(0),
-            has_caller_keys: AtomicBool::new(false),
-            recent_limits: Mutex::default(),
-            following: Following::default(),
-        }
-    }
-}
-
-=======
->>>>>>> 3be5be5 (Keep a million keys in tables of pointers to them, in less than half the memory)
 impl Directory {
     /// The key with this secret, whatever its state.
     pub fn find(&self, hash: &KeyHash) -> Option<Arc<ActiveKey>> {

@@ -15,8 +15,8 @@ use crate::database::Database;
 use crate::error::StoreError;
 use crate::queries;
 
-/// Rows that one statement brings where all of a table is read.
-const LOAD_PAGE: u32 = 10_000;
+/// Rows that one statement brings where all of a table is read. They are in memory twice for a moment.
+const LOAD_PAGE: u32 = 4_000;
 /// Items on a page where nobody asked for a number.
 const USUAL_PAGE: u32 = 50;
 /// Items on a page at most.
@@ -70,15 +70,17 @@ impl Access {
             subjects.extend(page);
         }
         let names = SharedNames::new(&organizations, &teams);
-        let mut after = String::new();
-        loop {
-            let page = queries::keys::following(database, &after, LOAD_PAGE).await?;
-            let Some(last) = page.last() else { break };
-            last.id.as_str().clone_into(&mut after);
-            for mut key in page {
-                names.share(&mut key);
-                each_key(key);
-            }
+        let mut page = queries::keys::following(database, "", LOAD_PAGE).await?;
+        while let Some(last) = page.last().map(|last| last.id.clone()) {
+            // While one page is taken in, the next is read.
+            let next = queries::keys::following(database, last.as_str(), LOAD_PAGE);
+            let (next, ()) = tokio::join!(next, async {
+                for mut key in page {
+                    names.share(&mut key);
+                    each_key(key);
+                }
+            });
+            page = next?;
         }
         Ok(Loaded { latest, organizations, teams, subjects })
     }

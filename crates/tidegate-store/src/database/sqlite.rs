@@ -43,6 +43,9 @@ const WRITER_PAGE_CACHE_KIB: u32 = 8 * 1024;
 const CHECKPOINT_PAGES: u32 = 4_096;
 /// The log file is cut back to this size after a long reader has let it grow.
 const LOG_FILE_BYTES: u32 = 32 << 20;
+/// Rows that a reading connection's thread puts down before whoever asked must take some: each time it waits for that costs
+/// two changes of threads.
+const ROWS_AHEAD: usize = 1_024;
 /// Reports and other questions that run at the same time; each connection has its own thread. Long reports must leave
 /// one for the quick questions.
 const READERS: u32 = 4;
@@ -115,7 +118,7 @@ fn writing(database: &Path) -> SqliteConnectOptions {
 }
 
 fn reading(database: &Path) -> SqliteConnectOptions {
-    common(database).create_if_missing(false).read_only(true)
+    common(database).create_if_missing(false).read_only(true).row_buffer_size(ROWS_AHEAD)
 }
 
 pub(super) fn common(database: &Path) -> SqliteConnectOptions {

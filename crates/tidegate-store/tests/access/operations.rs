@@ -285,6 +285,38 @@ async fn lists_come_in_pages_and_are_filtered() {
 }
 
 #[tokio::test]
+async fn a_key_is_loaded_with_all_others_as_it_is_found_alone() {
+    for place in Place::all().await {
+        let access = place.access();
+        let mut made = Vec::new();
+        for number in 0..4 {
+            let new = NewKey {
+                limits: limits(
+                    r#"{"requests":[{"max":5,"per":"day"}],"budgets":[{"usd":"0.25","per":"week"}]}"#,
+                ),
+                permissions: serde_json::from_str(r#"{"models":["gpt-*"],"max_usd_per_call":"0.1"}"#)
+                    .unwrap(),
+                tags: vec![("app".into(), "\"search\" ü".into())],
+                expires_at: Some("2031-01-31T12:00:00.123Z".parse().unwrap()),
+                ..named(&format!("one of \"many\" \\ ü {number}"))
+            };
+            made.push(access.create_key(new, &actor()).await.unwrap().0.id);
+        }
+        access.create_key(NewKey { role: Some(Role::Admin), ..named("admin") }, &actor()).await.unwrap();
+        access.create_key(named("plain"), &actor()).await.unwrap();
+        access.rotate_key(&made[1], Grace::default(), &actor()).await.unwrap();
+        access.disable_key(&made[2], &actor()).await.unwrap();
+        let mut loaded = Vec::new();
+        access.load_all(|key| loaded.push(key)).await.unwrap();
+        assert!(loaded.len() == 6);
+        assert!(loaded.iter().any(|key| key.previous.is_some()) && loaded.iter().any(|key| key.disabled));
+        for key in loaded {
+            assert_eq!(access.key(&key.id).await.unwrap().as_ref(), Some(&key), "{}", place.kind);
+        }
+    }
+}
+
+#[tokio::test]
 async fn who_looks_at_another_store_loads_everything() {
     for place in Place::all().await {
         let access = place.access();
