@@ -319,7 +319,7 @@ async fn two(test: &str, unreachable: Unreachable, ledger: &Arc<LateLedger>) -> 
 type Act<'a> = &'a dyn Fn();
 
 fn is_budget(refused: &Result<Hold, Refused>) -> bool {
-    matches!(refused, Err(Refused::Budget { .. }))
+    matches!(refused, Err(Refused::Budget { is_share: false, .. }))
 }
 
 #[tokio::test]
@@ -554,7 +554,7 @@ async fn outage(test: &str, begin: impl Fn(&RedisServer), end: impl Fn(&RedisSer
         assert!(started.elapsed() < AT_ONCE, "call {call} took {:?}", started.elapsed());
         match answer {
             Ok(hold) => holds.push(hold),
-            Err(Refused::Budget { .. }) => refused += 1,
+            Err(Refused::Budget { is_share: true, .. }) => refused += 1,
             Err(other) => panic!("{other}"),
         }
         let started = Instant::now();

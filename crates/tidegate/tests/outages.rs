@@ -157,6 +157,13 @@ async fn without_redis_calls_go_on_and_the_budget_holds_in_total_also_when_redis
     assert!(silent > 0, "no call went on");
     // Each replica gives what it may, and together that is not more than there is.
     let alone = use_up(&fleet, &tight).await;
+    // It is not said that anything was spent that was not.
+    for number in 0..3 {
+        let refused = tight.ask(fleet.address(number)).await;
+        let words = refused.text();
+        assert!(words.contains("may spend 0.4 US dollars") && words.contains("this replica"), "{words}");
+        assert!(!words.contains("are spent"), "{words}");
+    }
     println!("without Redis {alone} of 34 calls are let in");
     assert!(alone > 0 && alone <= 34, "{alone}");
     redis.resume();

@@ -13,6 +13,10 @@ use crate::error::{GatewayError, Source};
 use crate::gateway::Gateway;
 use crate::way::Refusal;
 
+/// What nobody can say at the moment is not said: how much of a limit others have used.
+const SHARE_USED_UP: &str = "the counters that all replicas share cannot be reached, and what this replica may give out of it \
+                             without them is used up";
+
 /// Why a call has no room.
 #[derive(Debug)]
 pub(crate) enum NotHeld {
@@ -54,15 +58,25 @@ pub(super) fn to_error(call: &Call, refused: &Refused) -> GatewayError {
         ..GatewayError::bad_request(message)
     };
     match refused {
-        Refused::Limit { scope, measure, limit, per, retry_after, .. } => {
+        Refused::Limit { scope, measure, limit, per, retry_after, is_share } => {
             let per = per.map_or(String::new(), |per| format!(" per {}", per.as_str()));
+            let share = if *is_share { format!("; {SHARE_USED_UP}") } else { String::new() };
             let message = format!(
-                "Limit reached: {} may have {limit} {}{per}. Try again in {} seconds.",
+                "Limit reached: {} may have {limit} {}{per}{share}. Try again in {} seconds.",
                 whose(scope, call),
                 measure.as_str(),
                 retry_after.as_secs().max(1),
             );
             base(429, ErrorClass::RateLimit, message, Some(*retry_after))
+        }
+        Refused::Budget { scope, usd, per, is_share: true, .. } => {
+            let message = format!(
+                "Budget used up for now: {} may spend {usd} US dollars per {}; {SHARE_USED_UP}, or too little for this \
+                 call. Try again in a while.",
+                whose(scope, call),
+                per.as_str(),
+            );
+            base(402, ErrorClass::Budget, message, None)
         }
         Refused::Budget { scope, usd, per, used, held, resets_at, .. } => {
             let reset = match resets_at {

@@ -54,6 +54,14 @@ async fn an_older_schema_is_brought_up_to_date_and_keeps_its_entries() {
     open_with(directory.path(), &later_migrations()).await.unwrap();
 }
 
+#[test]
+fn every_migration_has_a_number_of_its_own_and_stands_on_both_databases() {
+    let versions = |migrations: &Migrator| -> Vec<i64> { migrations.iter().map(|it| it.version).collect() };
+    let sqlite = versions(&MIGRATIONS);
+    assert!(sqlite.is_sorted_by(|one, next| one < next), "{sqlite:?}");
+    assert_eq!(sqlite, versions(&super::postgres::MIGRATIONS));
+}
+
 #[tokio::test]
 async fn when_a_full_disk_has_room_again_it_is_written_to_again() {
     let directory = tempfile::tempdir().unwrap();

@@ -24,11 +24,13 @@ pub enum Refused {
         per: Option<RatePeriod>,
         /// When trying again makes sense.
         retry_after: Duration,
+        /// Whether only this replica's share of it is, because the shared counters are away.
+        is_share: bool,
     },
     /// A hard budget is used up, or what is left of it is less than the call may cost.
     #[error(
-        "{scope} has {} of its {} budget of ${usd} left, ${used} is spent and ${held} held by calls in flight",
-        left(*usd, *used, *held), per.as_str()
+        "{scope} has {} of its {} budget of ${usd} left{}",
+        left(*usd, *used, *held), per.as_str(), spent(*used, *held, *is_share)
     )]
     Budget {
         /// Whose.
@@ -45,6 +47,9 @@ pub enum Refused {
         resets_at: Option<Timestamp>,
         /// Whether only calls in flight are in the way: once they are settled, there may be room.
         blocked_by_holds: bool,
+        /// Whether only this replica's share of what was left is used up, because the shared counters are away. What is not
+        /// this replica's to give counts as spent then.
+        is_share: bool,
     },
     /// The counters cannot be reached, and the settings say not to go on without them.
     #[error("limits cannot be checked: {reason}")]
@@ -64,11 +69,19 @@ fn left(usd: NanoDollars, used: NanoDollars, held: NanoDollars) -> String {
     format!("${}", NanoDollars::ZERO.max(usd - used - held))
 }
 
+fn spent(used: NanoDollars, held: NanoDollars, is_share: bool) -> String {
+    if is_share {
+        " for this replica, while the shared counters are away".to_owned()
+    } else {
+        format!(", ${used} is spent and ${held} held by calls in flight")
+    }
+}
+
 impl Refused {
     pub(super) fn new(scope: &Scope, shortage: Shortage) -> Self {
         match shortage {
             Shortage::Rate { measure, limit, per, retry_after } => {
-                Self::Limit { scope: scope.clone(), measure, limit, per, retry_after }
+                Self::Limit { scope: scope.clone(), measure, limit, per, retry_after, is_share: false }
             }
             Shortage::Budget { budget, used, held, resets_at, blocked_by_holds } => Self::Budget {
                 scope: scope.clone(),
@@ -78,6 +91,7 @@ impl Refused {
                 held,
                 resets_at: resets_at.and_then(|seconds| Timestamp::from_second(seconds).ok()),
                 blocked_by_holds,
+                is_share: false,
             },
         }
     }

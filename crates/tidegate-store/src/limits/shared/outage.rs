@@ -198,7 +198,8 @@ fn of_whole(mut refused: Refused, levels: &[&Level], shares: &[Level]) -> Refuse
         Some((&*levels.get(place)?.limits, &*shares.get(place)?.limits))
     };
     match &mut refused {
-        Refused::Budget { scope, usd, per, used, .. } => {
+        Refused::Budget { scope, usd, per, used, is_share, .. } => {
+            *is_share = true;
             let found = pair(scope).and_then(|(whole, share)| {
                 let mut both = whole.budgets.iter().zip(&share.budgets);
                 both.find(|(whole, share)| whole.per == *per && share.usd == *usd).map(|(whole, _)| whole.usd)
@@ -209,7 +210,8 @@ fn of_whole(mut refused: Refused, levels: &[&Level], shares: &[Level]) -> Refuse
                 *usd = whole;
             }
         }
-        Refused::Limit { scope, measure, limit, per, .. } => {
+        Refused::Limit { scope, measure, limit, per, is_share, .. } => {
+            *is_share = true;
             let found = pair(scope).and_then(|(whole, share)| {
                 let (whole, share) = match measure {
                     Measure::Requests => (&whole.requests, &share.requests),
