@@ -11,7 +11,8 @@ use uuid::Uuid;
 use super::connection::Connection;
 use super::held::Held;
 use super::link::{About, Job, Link, Reply, Settle};
-use super::options::SharedOptions;
+use super::on_time::on_time;
+use super::options::{SharedOptions, Unreachable};
 use super::question;
 use super::unwritten::Unwritten;
 use crate::CallId;
@@ -31,11 +32,11 @@ const UNCOUNTED_AFTER: Duration = Duration::from_secs(30);
 /// How long an answer is waited for that no call waits for.
 pub(super) const PROBE_PATIENCE: Duration = Duration::from_millis(250);
 
-/// With so few calls under way nothing but Redis itself can be slow.
+/// With so few calls under way nothing but Redis itself can be slow, and it is waited for less long: for this part of the
+/// patience. With many calls the machine may be the slow one, and to take that for an outage would hold limits less exactly.
+/// Where calls are refused without Redis nothing is held less exactly, so nobody waits longer.
 const QUIET_CALLS: usize = 8;
-/// How long Redis is waited for then. With many calls under way the machine may be the slow one, and to take that for an
-/// outage would hold limits less exactly: then the longer patience counts.
-const QUIET_PATIENCE: Duration = Duration::from_millis(50);
+const QUIET_PART: u32 = 5;
 
 /// What begins the errors of a Redis that takes nothing at the moment: it has no memory left, follows another, may not be
 /// written to by this user, cannot save, is loading. What it was to be told is kept for as long as that lasts.
@@ -77,6 +78,7 @@ pub(super) struct Dispatch {
     pub(super) replica: String,
     patience: Duration,
     dead_after: Duration,
+    unreachable: Unreachable,
     /// The era that this replica has come into; empty before the first.
     pub(super) era: String,
     /// Calls that Redis may have a hold of.
@@ -103,6 +105,7 @@ impl Dispatch {
             replica: options.replica.clone(),
             patience: options.patience,
             dead_after: options.dead_after,
+            unreachable: options.unreachable,
             era: String::new(),
             outstanding: HashMap::new(),
             to_bring: Vec::new(),
@@ -159,8 +162,15 @@ impl Dispatch {
             }
         }
         let is_quiet = jobs.len().max(self.outstanding.len()) <= QUIET_CALLS;
-        let patience = if is_quiet { self.patience.min(QUIET_PATIENCE) } else { self.patience };
-        match self.run(&texts, patience).await {
+        let answer = self.run(&texts, self.patience);
+        let answer = if is_quiet || self.unreachable == Unreachable::Deny {
+            on_time(self.patience / QUIET_PART, answer).await.unwrap_or_else(|| {
+                Err(Failed::Redis(Error::new(ErrorKind::Timeout, "there was no answer in time")))
+            })
+        } else {
+            answer.await
+        };
+        match answer {
             Ok(answers) => self.hear(settles, mem::take(jobs), is_beat, is_check, answers),
             Err(Failed::Redis(error)) => {
                 self.unheard(settles, mem::take(jobs));

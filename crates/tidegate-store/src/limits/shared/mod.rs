@@ -13,6 +13,7 @@ mod dispatch;
 mod held;
 mod joining;
 mod link;
+mod on_time;
 mod options;
 mod outage;
 mod question;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::super::spending::{LedgerProgress, SpendingSource};
 
-/// What takes longer is taken for an outage (with few calls under way, much less is: see the courier), in which limits hold less exactly. A busy machine, or a fork of Redis, can take
-/// most of it without being one. When Redis goes away, calls wait for it once; from then on none does.
+/// What takes longer is taken for an outage, in which limits hold less exactly; with few calls under way, a fifth of it is enough
+/// (see the dispatch). A busy machine, or a fork of Redis, can take most of it without being one. When Redis goes away, calls
+/// wait for it once; from then on none does.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Where the shared counters are, and what is done without them.
