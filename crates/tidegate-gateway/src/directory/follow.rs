@@ -108,6 +108,7 @@ impl Follower {
 /// Takes over everything that the store has. What it has no more stays: nothing is ever deleted but limits of end users
 /// and tags, whose removal is among the changes.
 async fn fill(directory: &Directory, access: &Access) -> Result<u64, StoreError> {
+    directory.expect_keys(access.key_count().await?);
     let loaded = access.load_all(|key| directory.put_key(key)).await?;
     for organization in loaded.organizations {
         directory.put_organization(organization);

@@ -4,7 +4,7 @@
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tidegate_store::{KeyHash, KeyId};
@@ -15,14 +15,24 @@ use super::ActiveKey;
 /// small one.
 const SHARDS: usize = 64;
 
+/// Room is made for so many keys at most, whatever was counted.
+const MOST_EXPECTED: usize = 1 << 24;
+
 /// All keys.
 #[derive(Debug)]
 pub(super) struct KeyIndex {
-    hashes: [RwLock<HashSet<ByHash>>; SHARDS],
+    hashes: [RwLock<HashSet<ByHash, HashIsHash>>; SHARDS],
     ids: [RwLock<HashSet<ById>>; SHARDS],
     /// By hashes that were replaced: few, as they work no longer than the time of grace.
     previous_hashes: RwLock<HashMap<KeyHash, Arc<ActiveKey>>>,
 }
+
+/// A hash of a secret needs no other: nobody can choose it.
+type HashIsHash = BuildHasherDefault<LastBytes>;
+
+/// The last eight bytes.
+#[derive(Debug, Default)]
+struct LastBytes(u64);
 
 #[derive(Debug)]
 struct ByHash(Arc<ActiveKey>);
@@ -41,6 +51,21 @@ impl Default for KeyIndex {
 }
 
 impl KeyIndex {
+    /// Makes room for so many, as to grow means to look at every key again.
+    pub(super) fn expect(&self, count: usize) {
+        let each = count.min(MOST_EXPECTED).div_ceil(SHARDS);
+        for shard in &self.hashes {
+            let mut shard = write(shard);
+            let more = each.saturating_sub(shard.len());
+            shard.reserve(more);
+        }
+        for shard in &self.ids {
+            let mut shard = write(shard);
+            let more = each.saturating_sub(shard.len());
+            shard.reserve(more);
+        }
+    }
+
     /// The key whose secret has this hash, or had it before the last rotation.
     pub(super) fn find(&self, hash: &KeyHash) -> Option<Arc<ActiveKey>> {
         let current = read(self.shard(hash)).get(hash).map(|found| Arc::clone(&found.0));
@@ -70,7 +95,7 @@ impl KeyIndex {
         }
     }
 
-    fn shard(&self, hash: &KeyHash) -> &RwLock<HashSet<ByHash>> {
+    fn shard(&self, hash: &KeyHash) -> &RwLock<HashSet<ByHash, HashIsHash>> {
         &self.hashes[usize::from(hash.0[0]) % SHARDS]
     }
 
@@ -80,6 +105,19 @@ impl KeyIndex {
             id.as_str().bytes().rev().take(2).fold(0, |folded, byte| folded * 31 + usize::from(byte));
         &self.ids[folded % SHARDS]
     }
+}
+
+impl Hasher for LastBytes {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.last_chunk().map_or(0, |last| u64::from_le_bytes(*last));
+    }
+
+    /// The length that comes before the bytes.
+    fn write_usize(&mut self, _length: usize) {}
 }
 
 impl Borrow<KeyHash> for ByHash {

@@ -229,6 +229,11 @@ impl Directory {
         self.team_or_new(&team.id, &organization).state.store(Arc::new(state));
     }
 
+    /// So many keys are about to be put.
+    pub fn expect_keys(&self, count: u64) {
+        self.keys.expect(usize::try_from(count).unwrap_or(usize::MAX));
+    }
+
     /// A key is new or has changed.
     pub fn put_key(&self, record: KeyRecord) {
         let organization = self.organization_or_new(&record.organization_id);

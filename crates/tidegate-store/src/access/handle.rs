@@ -15,8 +15,8 @@ use crate::database::Database;
 use crate::error::StoreError;
 use crate::queries;
 
-/// Rows that one statement brings where all of a table is read. They are in memory twice for a moment.
-const LOAD_PAGE: u32 = 4_000;
+/// Rows that one statement brings where all of a table is read, a megabyte or two.
+const LOAD_PAGE: u32 = 2_000;
 /// Items on a page where nobody asked for a number.
 const USUAL_PAGE: u32 = 50;
 /// Items on a page at most.
@@ -161,6 +161,11 @@ impl Access {
         let limit = page_size(query.limit);
         let items = queries::keys::list(&self.database, query, limit + 1).await?;
         Ok(Page::of(items, limit, |last| last.id.clone()))
+    }
+
+    /// How many keys there are, or were a moment ago.
+    pub async fn key_count(&self) -> Result<u64, StoreError> {
+        queries::keys::count_all(&self.database).await
     }
 
     /// Whether a caller's key exists, or has ever existed: keys are never deleted.

@@ -51,17 +51,24 @@ pub(crate) async fn find_by_hash(
     on.into().first(query_text(sql).bind(&hash.0[..]), read).await
 }
 
+/// How many keys there are.
+pub(crate) async fn count_all(database: &Database) -> Result<u64, StoreError> {
+    database.fetch_one(query("SELECT COUNT(*) AS keys FROM keys")).await?.number("keys")
+}
+
 /// The keys after this one, by id, for whoever reads all of them.
 ///
-/// Each comes as one text: a driver that hands over fifteen values takes longer for that than everything else together.
+/// All of them come as one text: to be handed row by row and value by value takes longer than everything else together.
 pub(crate) async fn following(
     database: &Database,
     after: &str,
     limit: u32,
 ) -> Result<Vec<KeyRecord>, StoreError> {
-    let (array, hex) = match database.kind() {
-        Kind::Sqlite => ("json_array", ["lower(hex(hash))", "lower(hex(previous_hash))"]),
-        Kind::Postgres => ("json_build_array", ["encode(hash, 'hex')", "encode(previous_hash, 'hex')"]),
+    let (gather, array, hex) = match database.kind() {
+        Kind::Sqlite => ("json_group_array", "json_array", ["lower(hex(hash))", "lower(hex(previous_hash))"]),
+        Kind::Postgres => {
+            ("json_agg", "json_build_array", ["encode(hash, 'hex')", "encode(previous_hash, 'hex')"])
+        }
     };
     let columns = EACH_COLUMN.map(|column| match column {
         "hash" => hex[0],
@@ -71,13 +78,20 @@ pub(crate) async fn following(
         column => column,
     });
     let sql = format!(
-        "SELECT CAST({array}({}) AS TEXT) AS key FROM keys WHERE id > $1 ORDER BY id LIMIT $2",
+        "SELECT CAST({gather}({array}({})) AS TEXT) AS keys \
+         FROM (SELECT * FROM keys WHERE id > $1 ORDER BY id LIMIT $2) AS page",
         columns.join(", ")
     );
-    let rows = database.fetch_all(query_text(sql).bind(after).bind(limit)).await?;
+    let row = database.fetch_one(query_text(sql).bind(after).bind(limit)).await?;
+    let Some(text) = row.get::<Option<String>>("keys")? else { return Ok(Vec::new()) };
+    let keys: Vec<KeyText<'_>> = from_json("keys", &text)?;
     // Of many keys few have limits that no key before them has.
     let mut limits = (String::new(), Limits::default());
-    rows.iter().map(|row| read_text(&row.get::<String>("key")?, &mut limits)).collect()
+    let mut keys: Vec<KeyRecord> =
+        keys.into_iter().map(|key| key.into_record(&mut limits)).collect::<Result<_, _>>()?;
+    // No database promises in which order it gathers.
+    keys.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    Ok(keys)
 }
 
 /// The newest first.
@@ -211,53 +225,58 @@ struct KeyText<'text>(
     i64,
 );
 
-fn read_text(text: &str, known: &mut (String, Limits)) -> Result<KeyRecord, StoreError> {
-    let KeyText(
-        id,
-        organization_id,
-        team_id,
-        name,
-        hint,
-        hash,
-        previous_hash,
-        previous_until_ms,
-        role,
-        limits,
-        permissions,
-        tags,
-        disabled,
-        expires_at_ms,
-        created_at_ms,
-    ) = from_json("key", text)?;
-    if known.0 != limits {
-        *known = (limits.clone().into_owned(), from_json("limits", &limits)?);
-    }
-    let previous = match (previous_hash, previous_until_ms) {
-        (Some(hash), Some(until)) => {
-            Some((from_hex("previous_hash", &hash)?, moment("previous_until_ms", until)?))
+impl KeyText<'_> {
+    /// `known`: the text of some limits, and what it says.
+    fn into_record(self, known: &mut (String, Limits)) -> Result<KeyRecord, StoreError> {
+        let KeyText(
+            id,
+            organization_id,
+            team_id,
+            name,
+            hint,
+            hash,
+            previous_hash,
+            previous_until_ms,
+            role,
+            limits,
+            permissions,
+            tags,
+            disabled,
+            expires_at_ms,
+            created_at_ms,
+        ) = self;
+        if known.0 != limits {
+            *known = (limits.clone().into_owned(), from_json("limits", &limits)?);
         }
-        _ => None,
-    };
-    Ok(KeyRecord {
-        id: KeyId::from(&*id),
-        organization_id: OrganizationId::from(&*organization_id),
-        team_id: team_id.as_deref().map(TeamId::from),
-        name,
-        hint,
-        hash: from_hex("hash", &hash)?,
-        previous,
-        role: role.as_deref().map(role_of).transpose()?,
-        limits: known.1.clone(),
-        permissions: if permissions == "{}" {
-            Permissions::default()
-        } else {
-            from_json("permissions", &permissions)?
-        },
-        tags: if tags == "{}" { Vec::new() } else { tags_of(from_json("tags", &tags)?)? },
-        disabled: disabled != 0,
-        expires_at: expires_at_ms.map(|milliseconds| moment("expires_at_ms", milliseconds)).transpose()?,
-        created_at: moment("created_at_ms", created_at_ms)?,
-    })
+        let previous = match (previous_hash, previous_until_ms) {
+            (Some(hash), Some(until)) => {
+                Some((from_hex("previous_hash", &hash)?, moment("previous_until_ms", until)?))
+            }
+            _ => None,
+        };
+        Ok(KeyRecord {
+            id: KeyId::from(&*id),
+            organization_id: OrganizationId::from(&*organization_id),
+            team_id: team_id.as_deref().map(TeamId::from),
+            name,
+            hint,
+            hash: from_hex("hash", &hash)?,
+            previous,
+            role: role.as_deref().map(role_of).transpose()?,
+            limits: known.1.clone(),
+            permissions: if permissions == "{}" {
+                Permissions::default()
+            } else {
+                from_json("permissions", &permissions)?
+            },
+            tags: if tags == "{}" { Vec::new() } else { tags_of(from_json("tags", &tags)?)? },
+            disabled: disabled != 0,
+            expires_at: expires_at_ms
+                .map(|milliseconds| moment("expires_at_ms", milliseconds))
+                .transpose()?,
+            created_at: moment("created_at_ms", created_at_ms)?,
+        })
+    }
 }
 
 fn from_json<'text, T: Deserialize<'text>>(column: &str, text: &'text str) -> Result<T, StoreError> {
