@@ -3,9 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use tidegate_store::NewKey;
-use tidegate_testkit::{Client, Received, ScriptedProvider, TestGateway, json_answer};
+use tidegate_store::{NewKey, Outcome};
+use tidegate_testkit::{Client, Received, ScriptedProvider, Step, TestGateway, json_answer};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -17,6 +19,11 @@ async fn with_budget(
     answer: &Value,
 ) -> (TestGateway, ScriptedProvider, Client) {
     let provider = ScriptedProvider::start([json_answer(200, &[], answer)]).await;
+    let (gateway, client) = limited(&provider, kind, model, usd).await;
+    (gateway, provider, client)
+}
+
+async fn limited(provider: &ScriptedProvider, kind: &str, model: &str, usd: &str) -> (TestGateway, Client) {
     let base = if kind == "anthropic" { provider.url() } else { format!("{}/v1", provider.url()) };
     let gateway = TestGateway::start(&format!(
         "providers:\n  p: {{ kind: {kind}, base_url: \"{base}\", api_key: k }}\nmodels:\n  m: {{ targets: [p/{model}] }}\n\
@@ -28,7 +35,7 @@ async fn with_budget(
         gateway.key(NewKey { limits: serde_json::from_value(limits).unwrap(), ..NewKey::default() }).await;
     let client =
         Client::new(gateway.address()).with_header("authorization", &format!("Bearer {}", key.expose()));
-    (gateway, provider, client)
+    (gateway, client)
 }
 
 fn openai_answer() -> Value {
@@ -189,4 +196,35 @@ async fn of_a_call_with_a_part_without_a_price_the_rest_is_charged() {
         |received: &Received| -> f64 { received.header("x-tidegate-budget-remaining").parse().unwrap() };
     let less = remaining(&received) - remaining(&again);
     assert!((less - 0.000_07).abs() < 1e-9, "the first call is charged beside what the second holds: {less}");
+}
+
+#[tokio::test]
+async fn a_whole_answer_without_usage_is_estimated_and_not_free() {
+    let mut answer = openai_answer();
+    answer.as_object_mut().unwrap().remove("usage");
+    let (gateway, _provider, client) = with_budget("openai-compatible", "house", "1", &answer).await;
+    let received = post(&client, CHAT, body(r#""max_tokens":900"#)).await;
+    assert_eq!(received.status, 200, "{}", received.text());
+    let entry = gateway.calls_when(1).await.remove(0);
+    assert!(entry.is_estimated && entry.usage.input > 0, "{entry:?}");
+    // "High tide." has ten letters.
+    assert_eq!(entry.usage.output, 3);
+    assert_eq!(entry.cost_nanodollars, Some(entry.usage.input * 1_000 + 3 * 10_000));
+}
+
+#[tokio::test]
+async fn who_hangs_up_before_the_answer_is_charged_with_what_the_provider_has_read() {
+    for stream in [false, true] {
+        let provider = ScriptedProvider::start([vec![Step::Hang]]).await;
+        let (gateway, client) = limited(&provider, "openai-compatible", "house", "1").await;
+        let asked = json!({"model": "m", "max_tokens": 900, "stream": stream,
+            "messages": [{"role": "user", "content": "Hi"}]});
+        let hung_up = tokio::time::timeout(Duration::from_millis(500), client.post(CHAT, &asked)).await;
+        assert!(hung_up.is_err());
+        let entry = gateway.calls_when(1).await.remove(0);
+        assert_eq!(entry.outcome, Outcome::Cancelled);
+        assert!(entry.is_estimated && entry.usage.input > 0, "{entry:?}");
+        assert_eq!(entry.charge_nanodollars, Some(entry.usage.input * 1_000));
+        assert!(provider.hung_up(1).await);
+    }
 }
