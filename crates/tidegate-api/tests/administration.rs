@@ -675,6 +675,28 @@ async fn margins_are_taken_as_text_a_call_shows_its_prices_and_a_large_body_is_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credential_that_no_header_can_carry_is_refused_and_a_line_break_at_its_end_is_left_away() {
+    let admin = Admin::start().await;
+    let owner = admin.role(Role::Owner).await;
+    let path = "/admin/v1/credentials";
+    for wrong in ["sk-live-abcdefgh\nijklmnop", "sk-live\u{0}abcdefghijklmn", "\n"] {
+        let body = json!({"provider": "openai", "secret": wrong});
+        let refused = admin.call(&owner, Method::POST, path, &body).await;
+        let said = (refused.status.as_u16(), refused.json()["error"]["param"].clone());
+        assert_eq!(said, (400, json!("secret")), "{wrong:?}");
+    }
+    let body = json!({"provider": "openai", "secret": "sk-live-abcdefghijklmnop\r\n"});
+    let made = admin.call(&owner, Method::POST, path, &body).await;
+    assert_eq!((made.status.as_u16(), made.json()["hint"].clone()), (201, json!("…mnop")));
+    let path = format!("{path}/{}/rotate", made.json()["id"].as_str().unwrap());
+    let rotate =
+        async |secret: &str| admin.call(&owner, Method::POST, &path, &json!({"secret": secret})).await;
+    assert_eq!(rotate("sk-live-abcdefgh\nijklmnop").await.status, 400);
+    let rotated = rotate("sk-live-1234567890qrst\n").await;
+    assert_eq!((rotated.status.as_u16(), rotated.json()["hint"].clone()), (200, json!("…qrst")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_are_walked_by_their_cursor() {
     let admin = Admin::start().await;
     let owner = admin.role(Role::Owner).await;

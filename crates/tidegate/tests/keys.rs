@@ -18,14 +18,29 @@ fn workplace() -> Workplace {
 
 /// The status that `GET /v1/models` answers with.
 fn status(address: SocketAddr, key: &str) -> u16 {
+    call(address, key, "GET /v1/models", "").0
+}
+
+/// Status and body of a call.
+fn call(address: SocketAddr, key: &str, what: &str, body: &str) -> (u16, String) {
     let mut socket = TcpStream::connect(address).unwrap();
     let request = format!(
-        "GET /v1/models HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\nconnection: close\r\n\r\n"
+        "{what} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
     );
     socket.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
-    answer.split(' ').nth(1).unwrap().parse().unwrap()
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// Makes an owner's key on the command line.
+fn owner(workplace: &Workplace) -> String {
+    let made = workplace.run(&["keys", "create", "--name", "me", "--role", "owner"]);
+    assert_eq!(made.code, Some(0), "{}", made.errors);
+    made.output.trim_end().to_owned()
 }
 
 fn wait_for(address: SocketAddr, key: &str, expected: u16) {
@@ -273,6 +288,29 @@ fn a_master_key_is_replaced_and_seals_the_log_from_then_on() {
 }
 
 #[test]
+fn a_credential_is_removed_on_the_command_line_by_its_name_and_without_the_master_key() {
+    let workplace = workplace().with("TIDEGATE_MASTER_KEY", &"0a".repeat(32));
+    let owner = owner(&workplace);
+    let mut running = workplace.start(&["serve", "--listen", "127.0.0.1:0"]);
+    let address = running.address();
+    for label in ["main", "second"] {
+        let body = format!(r#"{{"provider": "openai", "label": "{label}", "secret": "sk-live-1234567890"}}"#);
+        let (status, said) = call(address, &owner, "POST /admin/v1/credentials", &body);
+        assert_eq!(status, 201, "{said}");
+    }
+    let workplace = workplace.with("TIDEGATE_MASTER_KEY", "");
+    let removed = workplace.run(&["credentials", "remove", "openai/second"]);
+    assert!(removed.code == Some(0) && removed.errors.contains("second"), "{removed:?}");
+    let listed = workplace.run(&["credentials", "list", "--json"]);
+    let listed: Value = serde_json::from_str(&listed.output).unwrap();
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["label"]), (1, &Value::from("main")));
+    let removed = workplace.run(&["credentials", "delete", listed[0]["id"].as_str().unwrap()]);
+    assert_eq!(removed.code, Some(0), "{removed:?}");
+    let again = workplace.run(&["credentials", "remove", "openai/main"]);
+    assert!(again.code == Some(1) && again.errors.contains("credentials list"), "{again:?}");
+}
+
+#[test]
 fn help_of_every_command_below_fits_a_screen() {
     let workplace = workplace();
     for command in [
@@ -285,6 +323,7 @@ fn help_of_every_command_below_fits_a_screen() {
         &["teams", "create"],
         &["teams", "update"],
         &["credentials", "list"],
+        &["credentials", "remove"],
         &["credentials", "rotate-master-key"],
         &["audit", "list"],
         &["audit", "verify"],

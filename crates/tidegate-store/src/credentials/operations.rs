@@ -19,7 +19,7 @@ impl Access {
         let master_key = self.needed_master_key()?;
         let provider = checked_name("provider", provider)?;
         let label = checked_name("label", label)?;
-        secret.check()?;
+        let secret = &secret.checked()?;
         self.write(actor, async |writing| {
             if queries::credentials::is_label_taken(&mut writing.transaction, &provider, &label).await? {
                 let message = format!(
@@ -54,7 +54,7 @@ impl Access {
         actor: &Actor,
     ) -> Result<Credential, AccessError> {
         let master_key = self.needed_master_key()?;
-        secret.check()?;
+        let secret = &secret.checked()?;
         self.write(actor, async |writing| {
             let (before, _) = queries::credentials::find(&mut writing.transaction, id)
                 .await?

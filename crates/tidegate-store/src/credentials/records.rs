@@ -57,23 +57,24 @@ impl CredentialSecret {
         format!("…{}", text.chars().skip(characters - 4).collect::<String>())
     }
 
-    /// Whether a provider could take it.
-    pub(crate) fn check(&self) -> Result<(), AccessError> {
-        let text = self.expose();
-        if text.trim().is_empty() {
+    /// The secret as it is kept, if a provider could take it: without what copying leaves around it, which is most often a
+    /// line break, as a key in the configuration is read, too.
+    pub(crate) fn checked(&self) -> Result<Self, AccessError> {
+        let text = self.expose().trim();
+        if text.is_empty() {
             return Err(AccessError::invalid("secret", "it is empty; give the provider's key"));
         }
         if text.len() > MAX_BYTES {
             return Err(AccessError::invalid("secret", format!("it is longer than {MAX_BYTES} bytes")));
         }
         // Every provider takes its key in a header, in which nothing else can stand.
-        if text.trim() != text || text.bytes().any(|byte| !matches!(byte, b' '..=b'~')) {
+        if text.bytes().any(|byte| !matches!(byte, b' '..=b'~')) {
             return Err(AccessError::invalid(
                 "secret",
-                "it begins or ends with blanks, or holds a line break or a character that no header can carry; copy it again",
+                "it holds a line break or a character that no header can carry; copy it again, on one line",
             ));
         }
-        Ok(())
+        Ok(Self::new(text))
     }
 }
 
@@ -132,8 +133,11 @@ mod tests {
         assert_eq!(CredentialSecret::new("sk-1234567890abcdef").hint(), "…cdef");
         assert_eq!(CredentialSecret::new("short").hint(), "…");
         assert_eq!(format!("{:?}", CredentialSecret::new("sk-1234567890abcdef")), "***");
-        for wrong in ["", "  ", "sk-1\n", "a\nb", "schlüssel", "a\0b", &"x".repeat(MAX_BYTES + 1)] {
-            assert!(CredentialSecret::new(wrong).check().is_err(), "{wrong:?}");
+        for right in ["sk-1", " sk-1\r\n", "\tsk-1\n", "Basic a b"] {
+            assert_eq!(CredentialSecret::new(right).checked().unwrap().expose(), right.trim(), "{right:?}");
+        }
+        for wrong in ["", " \n", "a\nb", "schlüssel", "a\0b", &"x".repeat(MAX_BYTES + 1)] {
+            assert!(CredentialSecret::new(wrong).checked().is_err(), "{wrong:?}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! `tidegate credentials`: which providers' credentials the store keeps, and a new master key for all of them. They are
-//! set under `/admin/v1/credentials`.
+//! `tidegate credentials`: which providers' credentials the store keeps, taking one away, and a new master key for all of
+//! them. They are set under `/admin/v1/credentials`.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::output::{Side, Table, print, print_json, tell};
 /// A master key is 64 characters at its longest; a file much larger is another one.
 const MAX_KEY_FILE_BYTES: u64 = 4096;
 
-/// List providers' credentials, or change the master key
+/// List and remove providers' credentials, or change the master key
 #[derive(Debug, Args)]
 #[command(after_help = "Credentials are set under /admin/v1/credentials; see docs/keys.md.")]
 pub(crate) struct Options {
@@ -29,6 +29,9 @@ pub(crate) struct Options {
 enum Act {
     /// List the providers' credentials, without their secrets
     List(List),
+    /// Remove a provider's credential
+    #[command(visible_alias = "delete")]
+    Remove(Remove),
     /// Encrypt all credentials, and seal the audit log, with another master key
     RotateMasterKey(Rotate),
 }
@@ -38,6 +41,16 @@ struct List {
     /// As JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Gateways that run stop using it within a second. No master key is needed.")]
+struct Remove {
+    /// The credential's id, or PROVIDER/LABEL: openai/main
+    #[arg(value_name = "ID")]
+    id: String,
     #[command(flatten)]
     place: Place,
 }
@@ -56,6 +69,7 @@ struct Rotate {
 pub(super) fn run(options: Options) -> Result<(), Failure> {
     match options.act {
         Act::List(list) => show(&list),
+        Act::Remove(credential) => remove(&credential),
         Act::RotateMasterKey(rotate) => renew(&rotate),
     }
 }
@@ -75,6 +89,25 @@ fn show(list: &List) -> Result<(), Failure> {
         table.row([it.id.to_string(), it.provider, it.label, it.hint, it.master_key, set]);
     }
     print(&table.render())
+}
+
+fn remove(asked: &Remove) -> Result<(), Failure> {
+    let removed = asked.place.administer(async |access, actor| {
+        let all = access.credentials().await?;
+        let is_meant = |it: &&Credential| {
+            it.id.as_str() == asked.id || asked.id.split_once('/') == Some((&*it.provider, &*it.label))
+        };
+        let Some(found) = all.iter().find(is_meant) else {
+            return Err(Failure::Failed {
+                error: anyhow::anyhow!("there is no credential {}", asked.id),
+                help: Some("`tidegate credentials list` shows all of them."),
+            });
+        };
+        access.remove_credential(&found.id, actor).await?;
+        Ok(found.clone())
+    })?;
+    tell(&format!("removed {}, the credential `{}` of {}", removed.id, removed.label, removed.provider));
+    Ok(())
 }
 
 fn renew(rotate: &Rotate) -> Result<(), Failure> {
