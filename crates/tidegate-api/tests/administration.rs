@@ -416,14 +416,6 @@ async fn an_admin_makes_no_administrators_and_the_last_owner_stays() {
         statuses.push(admin.call(&owner, Method::POST, &path, &Value::Null).await.status.as_u16());
     }
     assert_eq!(statuses, [200, 409]);
-    // Nor by way of whom it belongs to.
-    for path in [format!("/admin/v1/teams/{}", admin.team), "/admin/v1/organizations/org_default".to_owned()]
-    {
-        let received = admin.call(&owner, Method::PATCH, &path, &json!({"disabled": true})).await;
-        assert_eq!(received.status, 409, "{path} {}", received.text());
-        assert!(received.text().contains("last owner"), "{}", received.text());
-        assert_eq!(admin.get(&owner, &path).await.json()["disabled"], false);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -694,6 +686,36 @@ async fn a_credential_that_no_header_can_carry_is_refused_and_a_line_break_at_it
     assert_eq!(rotate("sk-live-abcdefgh\nijklmnop").await.status, 400);
     let rotated = rotate("sk-live-1234567890qrst\n").await;
     assert_eq!((rotated.status.as_u16(), rotated.json()["hint"].clone()), (200, json!("…qrst")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn neither_an_admin_nor_the_last_owner_can_lock_the_owners_out() {
+    let admin = Admin::start().await;
+    let owner = admin.role(Role::Owner).await;
+    let (an_admin, member) = (admin.role(Role::Admin).await, admin.role(Role::Member).await);
+    let keys = admin.get(&owner, "/admin/v1/keys?role=owner").await.json();
+    let own = format!("/admin/v1/keys/{}", keys["data"][0]["id"].as_str().unwrap());
+    for path in [&format!("/admin/v1/teams/{}", admin.team), "/admin/v1/organizations/org_default"] {
+        let stopped = admin.call(&an_admin, Method::PATCH, path, &json!({"disabled": true})).await;
+        assert_eq!(stopped.status, 200, "{}", stopped.text());
+        assert_eq!(admin.get(&member, "/admin/v1/keys").await.status, 401, "{path}");
+        let again = admin.call(&owner, Method::PATCH, path, &json!({"disabled": false})).await;
+        assert_eq!(again.status, 200, "{path}");
+        assert_eq!(admin.get(&member, "/admin/v1/keys").await.status, 200, "{path}");
+    }
+    let elsewhere = json!({"permissions": {"addresses": ["203.0.113.0/24"]}});
+    for (method, path, body, field) in [
+        (Method::PATCH, own.clone(), elsewhere, "permissions.addresses"),
+        (Method::PATCH, own.clone(), json!({"expires_at": "2100-01-01T00:00:00Z"}), "expires_at"),
+        (Method::POST, format!("{own}/disable"), Value::Null, "disabled"),
+    ] {
+        assert_eq!(admin.call(&an_admin, method.clone(), &path, &body).await.status, 403, "{body}");
+        let refused = admin.call(&owner, method, &path, &body).await;
+        let error = refused.json()["error"].clone();
+        assert_eq!((refused.status.as_u16(), &error["param"]), (409, &json!(field)), "{body} {error}");
+        assert!(error["message"].as_str().unwrap().contains("tidegate keys"), "{error}");
+        assert_eq!(admin.get(&owner, "/admin/v1/keys").await.status, 200, "{body}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,7 +8,7 @@ use http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use tidegate_gateway::GatewayError;
 use tidegate_policy::{Area, Permissions, Role};
-use tidegate_store::{Access, Actor, KeyHash, KeyRecord, Standing, TeamId};
+use tidegate_store::{Access, Actor, KeyHash, KeyRecord, Standing, StoreError, TeamId};
 
 use super::refusal;
 
@@ -61,16 +61,12 @@ async fn check(
             return Err(refusal::unauthenticated("This key was replaced by a new one. Ask for the new one."));
         }
     }
-    let organization = access.organization(&key.organization_id).await;
-    let organization = organization.map_err(|error| refusal::of_store(&error))?;
-    let team = match &key.team_id {
-        Some(team) => access.team(team).await.map_err(|error| refusal::of_store(&error))?,
-        None => None,
-    };
-    // An owner can always set right what was disabled: else nobody could enable the organisation of the last owner again,
-    // and an admin could shut the owners out.
-    let is_disabled = organization.is_none_or(|it| it.disabled) || team.is_some_and(|it| it.disabled);
-    if is_disabled && key.role != Some(Role::Owner) {
+    // An owner can always set right what was disabled: else an admin could shut the owners out, and nobody could stop the calls
+    // of the only organisation.
+    let is_stopped_with_it = key.role != Some(Role::Owner);
+    if is_stopped_with_it
+        && is_level_disabled(access, key).await.map_err(|error| refusal::of_store(&error))?
+    {
         return Err(refusal::unauthenticated("The organization or the team of this key is disabled."));
     }
     if !key.permissions.allows_caller_at(address) {
@@ -82,6 +78,15 @@ async fn check(
              --role admin` makes it.",
         )
     })
+}
+
+async fn is_level_disabled(access: &Access, key: &KeyRecord) -> Result<bool, StoreError> {
+    let organization = access.organization(&key.organization_id).await?;
+    let team = match &key.team_id {
+        Some(team) => access.team(team).await?,
+        None => None,
+    };
+    Ok(organization.is_none_or(|it| it.disabled) || team.is_some_and(|it| it.disabled))
 }
 
 impl Administrator {

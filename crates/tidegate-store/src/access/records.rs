@@ -165,8 +165,8 @@ pub enum Standing {
 }
 
 impl KeyRecord {
-    /// Whether the key may be used at this moment by who shows this secret. Its team and its organisation can be disabled
-    /// besides.
+    /// Whether the key may be used at this moment by who shows this secret. The team and the organisation of a caller or a
+    /// member can be disabled besides.
     pub fn standing(&self, shown: &KeyHash, now: Timestamp) -> Standing {
         match &self.previous {
             Some((previous, until)) if previous == shown && *until <= now => return Standing::Rotated,
@@ -248,6 +248,11 @@ impl Actor {
     /// A key that came over the network.
     pub fn key(id: &KeyId, address: Option<IpAddr>) -> Self {
         Self { name: Arc::clone(id.shared()), address }
+    }
+
+    /// Whether it came over the network with its key. The address may be unknown, where a proxy says none that can be read.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.name.starts_with("key_")
     }
 
     /// A user of the machine at the command line.

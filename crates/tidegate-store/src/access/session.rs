@@ -52,6 +52,11 @@ impl<'a> Writing<'a> {
         Ok(Self { transaction, actor, master_key, now: milliseconds(Timestamp::now()) })
     }
 
+    /// Who does it.
+    pub(crate) fn actor(&self) -> &'a Actor {
+        self.actor
+    }
+
     /// When this happens.
     pub(crate) fn now(&self) -> Timestamp {
         self.now

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tidegate_policy::{Limits, Permissions, Role};
 
-use super::connection::{Conditions, Connection, count, hash, wrong};
+use super::connection::{Conditions, Connection, hash, wrong};
 use super::many::ManyRows;
 use crate::access::{
     KeyHash, KeyId, KeyRecord, KeysQuery, OrganizationId, RoleFilter, TeamId, as_json, tags_as_json,
@@ -135,15 +135,10 @@ pub(crate) async fn is_any_caller(on: impl Into<Connection<'_>>) -> Result<bool,
     Ok(on.into().first(query, |_| Ok(())).await?.is_some())
 }
 
-/// Owners' keys that work at this moment: neither they nor those whom they belong to are disabled.
-pub(crate) async fn working_owners(on: impl Into<Connection<'_>>, now: Timestamp) -> Result<u64, StoreError> {
-    let query = query(
-        "SELECT COUNT(*) AS owners FROM keys WHERE role = 'owner' AND NOT disabled \
-         AND (expires_at_ms IS NULL OR expires_at_ms > $1) \
-         AND NOT EXISTS (SELECT 1 FROM organizations WHERE id = keys.organization_id AND organizations.disabled) \
-         AND NOT EXISTS (SELECT 1 FROM teams WHERE id = keys.team_id AND teams.disabled)",
-    );
-    Ok(on.into().first(query.bind(now), |row| count(row, "owners")).await?.unwrap_or(0))
+/// Owners' keys that are not disabled. Only owners make more of them, so they are few.
+pub(crate) async fn enabled_owners(on: impl Into<Connection<'_>>) -> Result<Vec<KeyRecord>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM keys WHERE role = 'owner' AND NOT disabled");
+    on.into().all(query_text(sql), read).await
 }
 
 pub(crate) async fn put(on: impl Into<Connection<'_>>, it: &KeyRecord) -> Result<(), StoreError> {

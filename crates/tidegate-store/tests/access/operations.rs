@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tidegate_policy::{Limits, Permissions, Role};
 use tidegate_store::{
-    Access, AccessError, AuditQuery, Changed, Changes, Grace, KeyHash, KeyId, KeySecret, KeyUpdate,
+    Access, AccessError, Actor, AuditQuery, Changed, Changes, Grace, KeyHash, KeyId, KeySecret, KeyUpdate,
     KeysQuery, NewKey, NewOrganization, NewTeam, OrganizationId, OrganizationUpdate, RoleFilter, Scope,
     Standing, TeamUpdate,
 };
@@ -236,6 +236,88 @@ async fn a_callers_key_that_is_made_before_the_first_start_does_not_take_the_own
         let (owner, _) = access.bootstrap().await.unwrap().unwrap();
         assert_eq!(owner.role, Some(Role::Owner));
         assert!(access.bootstrap().await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn no_change_from_the_network_locks_every_owner_out_and_the_command_line_repairs_what_it_did() {
+    for place in Place::all().await {
+        let access = place.access();
+        let (only, _) = access.bootstrap().await.unwrap().unwrap();
+        let network = |address: &str| Actor::key(&only.id, Some(address.parse().unwrap()));
+        let from_outside = network("203.0.113.9");
+        let soon = Timestamp::now() + jiff::SignedDuration::from_hours(1);
+        let expires = KeyUpdate { expires_at: Some(Some(soon)), ..KeyUpdate::default() };
+        let inside: Permissions = serde_json::from_str(r#"{"addresses":["10.0.0.0/8"]}"#).unwrap();
+        let bound = KeyUpdate { permissions: Some(inside), ..KeyUpdate::default() };
+        let (disabled, ends, elsewhere) =
+            ("taken: disabled", "taken: expires_at", "taken: permissions.addresses");
+
+        // The only owner's key.
+        assert_eq!(field(access.disable_key(&only.id, &from_outside).await), disabled);
+        assert_eq!(field(access.update_key(&only.id, expires.clone(), &from_outside).await), ends);
+        assert_eq!(field(access.update_key(&only.id, bound.clone(), &from_outside).await), elsewhere);
+        access.update_key(&only.id, bound.clone(), &network("10.0.0.1")).await.unwrap();
+        assert_eq!(
+            access
+                .update_key(
+                    &only.id,
+                    KeyUpdate { permissions: Some(Permissions::default()), ..KeyUpdate::default() },
+                    &from_outside
+                )
+                .await
+                .unwrap()
+                .permissions,
+            Permissions::default()
+        );
+
+        // One beside it that works for an hour, or from elsewhere, does not take its place; one that lasts does.
+        let owner = |name: &str| NewKey { role: Some(Role::Owner), ..named(name) };
+        let (hour, _) =
+            access.create_key(NewKey { expires_at: Some(soon), ..owner("hour") }, &actor()).await.unwrap();
+        assert_eq!(field(access.disable_key(&only.id, &from_outside).await), disabled);
+        assert_eq!(field(access.update_key(&only.id, expires.clone(), &from_outside).await), ends);
+        let (office, _) = access
+            .create_key(
+                NewKey { permissions: bound.permissions.clone().unwrap(), ..owner("office") },
+                &actor(),
+            )
+            .await
+            .unwrap();
+        assert_eq!(field(access.disable_key(&only.id, &from_outside).await), disabled);
+        assert_eq!(field(access.update_key(&only.id, bound.clone(), &from_outside).await), elsewhere);
+        access.disable_key(&only.id, &network("10.0.0.1")).await.unwrap();
+        access.enable_key(&only.id, &from_outside).await.unwrap();
+        access.disable_key(&office.id, &from_outside).await.unwrap();
+        access.disable_key(&hour.id, &from_outside).await.unwrap();
+        let (second, _) = access.create_key(owner("second"), &from_outside).await.unwrap();
+        access.disable_key(&only.id, &from_outside).await.unwrap();
+        assert_eq!(field(access.disable_key(&second.id, &from_outside).await), disabled);
+        access
+            .update_key(
+                &second.id,
+                KeyUpdate { name: Some("renamed".into()), ..KeyUpdate::default() },
+                &from_outside,
+            )
+            .await
+            .unwrap();
+        access.rotate_key(&second.id, Grace::default(), &from_outside).await.unwrap();
+
+        // Behind a proxy that tells no address, a key that is bound to some is none.
+        let unknown = Actor::key(&second.id, None);
+        assert_eq!(field(access.update_key(&second.id, bound.clone(), &unknown).await), elsewhere);
+
+        // The command line may give the last one an end and bind it, and undo both.
+        access.update_key(&second.id, expires.clone(), &actor()).await.unwrap();
+        access.update_key(&second.id, bound.clone(), &actor()).await.unwrap();
+        assert_eq!(field(access.disable_key(&second.id, &actor()).await), disabled, "{}", place.kind);
+        let free = KeyUpdate {
+            expires_at: Some(None),
+            permissions: Some(Permissions::default()),
+            ..KeyUpdate::default()
+        };
+        access.update_key(&second.id, free, &actor()).await.unwrap();
+        access.enable_key(&only.id, &actor()).await.unwrap();
     }
 }
 

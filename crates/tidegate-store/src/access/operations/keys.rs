@@ -1,9 +1,9 @@
 //! Making, changing, rotating and disabling keys.
 
-use super::Owners;
 use jiff::SignedDuration;
 use tidegate_policy::Role;
 
+use super::owners;
 use crate::access::changes::Changed;
 use crate::access::session::{Writing, milliseconds};
 use crate::access::{
@@ -177,10 +177,9 @@ async fn put(
     if after.role == Some(Role::Member) && after.team_id.is_none() {
         return Err(AccessError::invalid("team_id", "a member belongs to a team; name it"));
     }
-    let owners = if after.role == Some(Role::Owner) { Some(Owners::before(writing).await?) } else { None };
     queries::keys::put(&mut writing.transaction, after).await?;
-    if let Some(owners) = owners {
-        owners.are_left(writing).await?;
+    if let Some(before) = before {
+        owners::remain(writing, before, after).await?;
     }
     let before = before.map(describe::key);
     let changed = Changed::Key(after.id.clone());
