@@ -72,16 +72,23 @@ fn without_a_file_the_providers_with_a_key_run() {
 }
 
 #[test]
-fn with_a_master_key_a_provider_can_have_its_key_in_the_store() {
+fn a_provider_without_a_key_takes_a_master_key_with_which_the_store_can_keep_one() {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join("tidegate.yaml"), "providers: { openai: {} }\n").unwrap();
-    let empty = Sources { config: None, directory: directory.path().to_owned(), ..sources(Path::new("")) };
-    let without = Sources { environment: Environment::of_pairs([]), ..empty.clone() };
-    assert!(load(&without).unwrap_err().to_string().contains("TIDEGATE_MASTER_KEY"));
-    let with = Sources { environment: Environment::of_pairs([("TIDEGATE_MASTER_KEY", "x")]), ..empty };
-    let settings = load(&with).unwrap();
-    assert!(settings.providers["openai"].keys.is_empty());
-    assert!(settings.notices.iter().any(|notice| notice.contains("until the store has one")), "{settings:?}");
+    std::fs::write(directory.path().join("tidegate.yaml"), "providers: { gemini: {}, ollama: {} }\n")
+        .unwrap();
+    let with = |environment| {
+        let directory = directory.path().to_owned();
+        load(&Sources { config: None, directory, environment, ..sources(Path::new("")) })
+    };
+    let wrong = with(Environment::of_pairs([])).unwrap_err().render(false);
+    assert!(wrong.contains("`gemini` has no key") && wrong.contains("TIDEGATE_MASTER_KEY"), "{wrong}");
+    assert!(!wrong.contains("`ollama`"), "{wrong}");
+    for variable in ["TIDEGATE_MASTER_KEY", "TIDEGATE_MASTER_KEY_FILE"] {
+        let settings = with(Environment::of_pairs([(variable, "x")])).unwrap();
+        assert!(settings.providers["gemini"].keys.is_empty());
+        let shown = describe(&settings);
+        assert!(shown.contains("/admin/v1/credentials") && shown.contains("503"), "{shown}");
+    }
 }
 
 #[test]

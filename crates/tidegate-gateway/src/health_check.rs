@@ -91,7 +91,7 @@ fn due(gateway: &Gateway, watched: &mut HashMap<Arc<str>, Watched>) -> Vec<Arc<P
     watched.retain(|name, _| snapshot.provider(name).is_some());
     gateway.checks.lock().retain(|name, _| snapshot.provider(name).is_some());
     let mut due = Vec::new();
-    for provider in snapshot.providers() {
+    for provider in snapshot.providers().filter(|provider| !provider.lacks_key) {
         let configured = snapshot.settings.providers.get(&*provider.name);
         let Some(check) = configured.and_then(|configured| configured.health_check) else { continue };
         let jittered = |share: f64| now.saturating_add(check.every.mul_f64(share));

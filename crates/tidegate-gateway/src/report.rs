@@ -195,7 +195,11 @@ pub(crate) fn of_target(provider: &Provider, target: &Target, now: Moment) -> Ta
         in_flight: measured.in_flight,
         calls: measured.calls,
         warmth: measured.warmth,
-        keys: provider.keys.iter().map(|key| of_key(key, target, now)).collect(),
+        keys: if provider.lacks_key {
+            Vec::new()
+        } else {
+            provider.keys.iter().map(|key| of_key(key, target, now)).collect()
+        },
         health_check: None,
     }
 }

@@ -50,6 +50,13 @@ impl Snapshot {
             let known = before.and_then(|before| before.provider(&configured.name)).map(Arc::as_ref);
             let configured = with_stored(configured, credentials);
             let provider = Arc::new(Provider::build(&configured, catalog, known, clock)?);
+            if provider.lacks_key {
+                tracing::warn!(
+                    provider = %provider.name,
+                    "a provider has no key, so calls to it are refused; set one under /admin/v1/credentials or in the \
+                     configuration"
+                );
+            }
             providers.insert(Arc::clone(&provider.name), Arc::clone(&provider));
             in_order.push(provider);
         }

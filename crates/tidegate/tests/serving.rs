@@ -232,6 +232,43 @@ async fn the_log_is_json_without_a_terminal_and_standard_output_stays_empty() {
     assert!(!said.contains("api_key") && !said.contains("\"k\""), "{said}");
 }
 
+#[tokio::test]
+async fn a_providers_key_can_be_in_the_store_alone() {
+    let provider = ScriptedProvider::start([answer()]).await;
+    let workplace = Workplace::new().with("TIDEGATE_MASTER_KEY", &"0a".repeat(32));
+    let configured = format!(
+        "server: {{ listen: 127.0.0.1:0 }}\nproviders: {{ openai: {{ base_url: {}/v1 }} }}\n",
+        provider.url()
+    );
+    workplace.write("tidegate.yaml", &configured);
+    let checked = workplace.run(&["check"]);
+    assert!(checked.code == Some(0) && checked.output.contains("/admin/v1/credentials"), "{checked:?}");
+
+    let mut gateway = workplace.start(&["serve"]);
+    let line: Value =
+        serde_json::from_str(&gateway.wait_for("first administrator's key")).expect("a log line is JSON");
+    let owner = format!("Bearer {}", line["key"].as_str().expect("a key"));
+    gateway.wait_for("a provider has no key");
+    let address = gateway.address();
+    let client = Client::new(address);
+    let refused = client.post("/v1/chat/completions", &ask("openai/gpt-5-mini")).await;
+    let error = refused.json()["error"].clone();
+    assert_eq!((refused.status.as_u16(), &error["code"]), (503, &json!("provider_without_key")), "{error}");
+    assert!(error["message"].as_str().is_some_and(|said| said.contains("/admin/v1/credentials")), "{error}");
+    assert!(provider.arrived().is_empty(), "nothing is sent without a key");
+
+    let admin = Client::new(address).with_header("authorization", &owner);
+    let credential = json!({"provider": "openai", "label": "main", "secret": "sk-live-1234567890"});
+    let made = admin.post("/admin/v1/credentials", &credential).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    wait_for_status(&client, "openai/gpt-5-mini", 200).await;
+    let sent = provider.arrived();
+    let key = ("authorization".to_owned(), "Bearer sk-live-1234567890".to_owned());
+    assert!(sent.first().is_some_and(|sent| sent.headers.contains(&key)), "{sent:?}");
+    assert_eq!(workplace.run(&["credentials", "remove", "openai/main"]).code, Some(0));
+    wait_for_status(&client, "openai/gpt-5-mini", 503).await;
+}
+
 #[test]
 fn libraries_are_heard_when_they_are_named_alone_and_no_line_says_where_it_was_built() {
     let configured = "server: { listen: 127.0.0.1:0 }\nproviders: { openai: { api_key: k } }\n";

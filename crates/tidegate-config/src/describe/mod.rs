@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::condition::Condition;
+use crate::known::{self, Kind};
 use crate::settings::{
     Auth, Auto, Bodies, KeepBodies, Key, KeySource, Ledger, Mix, Model, Origin, Policy, Provider, Queue,
     Recovery, Redaction, Server, Settings, Store, Strategy, Target, Thresholds, Timeouts, Unreachable,
@@ -157,6 +158,9 @@ fn write_provider(
     let kind = if provider.kind == *name { String::new() } else { format!(" ({})", provider.kind) };
     writeln!(page, "  {name:width$}  {}{kind}", provider.base_url)?;
     let keys = match provider.keys.as_slice() {
+        [] if known::find_kind(&provider.kind).is_some_and(Kind::needs_key) => {
+            "no key here: calls get a 503 until the store keeps one (POST /admin/v1/credentials)".to_owned()
+        }
         [] => "no key".to_owned(),
         [key] => format!("key {}", key_source(&key.source)),
         keys => {

@@ -83,7 +83,7 @@ impl Resolver<'_> {
                 name: name.clone(),
                 kind: kind.id().to_owned(),
                 base_url,
-                keys: self.keys(name, kind, at, section, notices),
+                keys: self.keys(name, kind, at, section),
                 headers: self.headers(&section.headers),
                 discount: section.discount.map_or(Discount::NONE, |discount| discount.0),
                 timeouts: narrowed(general.timeouts, section.timeout),
@@ -198,7 +198,6 @@ impl Resolver<'_> {
         kind: Kind,
         at: &Located<Option<ProviderSection>>,
         section: &ProviderSection,
-        notices: &mut Vec<String>,
     ) -> Vec<Key> {
         if let (Some(_), Some(keys)) = (&section.api_key, &section.keys) {
             let mistake = Mistake::new(format!("the provider `{name}` has both `api_key` and `keys`"));
@@ -225,17 +224,12 @@ impl Resolver<'_> {
         }
         if keys.is_empty() && !self.was_written(name, &["api_key", "keys"]) {
             keys.extend(key_of(kind, self.environment));
+            // With a master key the store may have its key, now or later. It is opened after the configuration is read.
             if keys.is_empty()
                 && kind.needs_key()
+                && !self.environment.has_master_key()
                 && let Some(variable) = kind.key_variables().next()
             {
-                if self.environment.has_master_key() {
-                    notices.push(format!(
-                        "the provider `{name}` has no key in the configuration; it is asked without one until the store has one \
-                         for it (POST /admin/v1/credentials)"
-                    ));
-                    return keys;
-                }
                 let mistake = Mistake::new(format!("the provider `{name}` has no key"));
                 let help = format!(
                     "set the environment variable `{variable}`, write `api_key` here, or set TIDEGATE_MASTER_KEY and keep it in \

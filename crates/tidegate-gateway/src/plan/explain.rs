@@ -104,7 +104,7 @@ pub struct ExplainedPassedOver {
     pub target: String,
     /// The model behind which it stands.
     pub model: String,
-    /// The kind of reason: permission, condition, steering, requirement, price or strict.
+    /// The kind of reason: permission, no_key, condition, steering, requirement, price or strict.
     pub reason: String,
     /// The reason itself, about the target: `sees no images`.
     pub says: String,

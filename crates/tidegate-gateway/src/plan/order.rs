@@ -404,6 +404,9 @@ impl<'a> Planner<'a> {
         if !allows(self.asked.name) && (self.asked.means == self.asked.name || !allows(self.asked.means)) {
             return Some(Why::Permission);
         }
+        if provider.lacks_key {
+            return Some(Why::NoKey);
+        }
         if let Some(unmet) = unmet {
             return Some(Why::Condition(unmet.clone()));
         }

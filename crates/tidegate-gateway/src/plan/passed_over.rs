@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_config::Condition;
 
@@ -13,6 +14,9 @@ use crate::error::GatewayError;
 
 /// So many targets are named in an error.
 const NAMED_TARGETS: usize = 6;
+
+/// When to come back where a provider has no key yet.
+const KEY_MAY_BE_SET: Duration = Duration::from_secs(30);
 
 /// A target that is not asked.
 #[derive(Debug, Clone)]
@@ -29,6 +33,8 @@ pub(crate) struct PassedOver {
 pub(crate) enum Why {
     /// The principal may not use it.
     Permission,
+    /// Its provider takes a key, and none is set.
+    NoKey,
     /// Its condition does not hold for the call.
     Condition(Condition),
     /// The caller does not want it.
@@ -41,7 +47,7 @@ impl Why {
     /// Whether it stays so when nobody else can be asked.
     pub(super) fn is_certain(&self) -> bool {
         match self {
-            Self::Permission | Self::Condition(_) | Self::Unwanted(_) => true,
+            Self::Permission | Self::NoKey | Self::Condition(_) | Self::Unwanted(_) => true,
             Self::Lack(lack) => lack.is_certain(),
         }
     }
@@ -58,6 +64,7 @@ impl Why {
     pub(super) fn word(&self) -> &'static str {
         match self {
             Self::Permission => "permission",
+            Self::NoKey => "no_key",
             Self::Condition(_) => "condition",
             Self::Unwanted(_) => "steering",
             Self::Lack(_) => "requirement",
@@ -69,6 +76,7 @@ impl fmt::Display for Why {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Permission => formatter.write_str("is not open to this key"),
+            Self::NoKey => formatter.write_str("has no key at its provider yet"),
             // What the condition says is the operator's matter.
             Self::Condition(_) => formatter.write_str("is not meant for calls like this one"),
             Self::Unwanted(unwanted) => unwanted.fmt(formatter),
@@ -94,6 +102,16 @@ pub(crate) fn nobody_left(plan: &Plan, call: &Call) -> Option<GatewayError> {
     }
     if count > NAMED_TARGETS {
         let _ = write!(message, "; and {} more", count - NAMED_TARGETS);
+    }
+    // Only the operator can set a key, and then this call may well be answered.
+    if told().any(|passed| matches!(passed.why, Why::NoKey)) {
+        message.push_str(
+            ". Whoever runs this gateway has to set the key: in the configuration, or under /admin/v1/credentials.",
+        );
+        return Some(GatewayError {
+            code: Some("provider_without_key".to_owned()),
+            ..GatewayError::unavailable(message, KEY_MAY_BE_SET)
+        });
     }
     message.push_str(". Change the request, or ask a model that can.");
     let is_length = told().all(|passed| matches!(passed.why, Why::Lack(lack) if lack.is_length()));

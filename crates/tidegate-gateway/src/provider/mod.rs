@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate_catalog::{Capabilities, Catalog};
@@ -22,6 +23,9 @@ use crate::upstream::Endpoint;
 /// The most targets of one provider that are remembered, and the most model names that get figures of their own. Names
 /// come from callers: made-up ones make room, and figures of further ones are counted together.
 const MAX_TARGETS: usize = 2_048;
+
+/// For so long a provider without a key is said to be out, whenever somebody looks.
+const NO_KEY: Duration = Duration::from_secs(60);
 
 /// Shorter than this, what stands in the place of a secret is none, and may be part of any word.
 const LEAST_SECRET: usize = 8;
@@ -70,8 +74,10 @@ pub(crate) struct Provider {
     pub(crate) kind: Arc<str>,
     /// Where it speaks which dialect, its main one first. Never empty.
     pub(crate) doors: Vec<Door>,
-    /// Its keys; one without a secret where none is needed.
+    /// Its keys; one without a secret where there is none.
     pub(crate) keys: Vec<Key>,
+    /// Whether it takes a key and has none yet: nothing is sent there.
+    pub(crate) lacks_key: bool,
     targets: RwLock<HashMap<Arc<str>, Arc<Target>>>,
     /// How targets were doing before the last reload.
     health_before: HashMap<Arc<str>, Arc<TargetHealth>>,
@@ -209,6 +215,7 @@ impl Provider {
             kind: configured.kind.as_str().into(),
             doors,
             keys,
+            lacks_key: facts.needs_key && configured.keys.is_empty(),
             targets: RwLock::default(),
             health_before: HashMap::new(),
             named: AtomicUsize::new(0),
@@ -297,6 +304,10 @@ impl Provider {
 
     /// Whether any key can be used, and if not, when.
     pub(crate) fn key_readiness(&self, now: Moment) -> Readiness {
+        if self.lacks_key {
+            // Until a key is set, which makes this provider anew.
+            return Readiness::Out { why: WhyOut::KeysRefused, probe_at: now.saturating_add(NO_KEY) };
+        }
         let mut cooling: Option<Moment> = None;
         let mut out: Option<(WhyOut, Moment)> = None;
         for key in &self.keys {
