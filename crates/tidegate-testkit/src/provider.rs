@@ -179,13 +179,18 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
     stream.set_nodelay(true).expect("a socket option");
     let mut buffer = Vec::new();
     while let Some(arrived) = read_request(&mut stream, &mut buffer).await {
-        let _open = Open::begin(&state);
+        let mut open = Some(Open::begin(&state));
         state.arrived.lock().expect("no panic").push(arrived);
         let steps = {
             let mut script = state.script.lock().expect("no panic");
             if script.len() > 1 { script.pop_front() } else { script.front().cloned() }
         };
-        for step in steps.unwrap_or_else(|| vec![Step::Close]) {
+        let mut steps = steps.unwrap_or_else(|| vec![Step::Close]).into_iter().peekable();
+        while let Some(step) = steps.next() {
+            if steps.peek().is_none() && matches!(step, Step::Send(_)) {
+                // Whoever reads the end of the answer may ask again before this task goes on.
+                open.take();
+            }
             let is_open = match step {
                 Step::Send(bytes) => stream.write_all(&bytes).await.is_ok(),
                 Step::Wait(time) => tokio::select! {

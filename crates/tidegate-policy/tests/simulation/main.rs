@@ -116,7 +116,7 @@ fn hedging_keeps_to_its_share_and_saves_the_calls_that_a_silent_target_has_taken
 #[test]
 fn when_everybody_fails_retries_come_in_a_storm_and_never_exceed_their_budget() {
     let script = (0..10).map(|target| event(target, 20, 130, Fate::Failing(0.4))).collect();
-    let scene = Scene { rate: 60.0, ..scenes::scene("storm", "", script) };
+    let scene = Scene { rate: 40.0, ..scenes::scene("storm", "", script) };
     for strategy in [Strategy::Order, Strategy::Weighted, Strategy::Latency] {
         // That it is never exceeded is checked whenever a retry begins. Where breakers are open nobody retries.
         let (retries, budget) = run(&scene, plain(strategy), SEED).most_retries();
