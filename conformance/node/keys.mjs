@@ -90,7 +90,7 @@ export async function rotated() {
 /** A token of the identity provider, valid where the claims do not say otherwise. */
 export async function token(claims = {}, by = 'issuer') {
   const now = Math.floor(Date.now() / 1000);
-  const usual = { iss: 'https://issuer.invalid', aud: 'conformance', sub: 'ada', iat: now, exp: now + 600 };
+  const usual = { iss: 'https://issuer.invalid', aud: 'conformance', sub: 'ada', models: ['*'], iat: now, exp: now + 600 };
   const answer = await plain(`${ISSUER}/token?by=${by}`, { ...usual, ...claims });
   assert.equal(answer.status, 200, answer.text);
   return answer.text;

@@ -103,7 +103,7 @@ def rotated():
 def token(by="issuer", **claims):
     """A token of the identity provider, valid where the claims do not say otherwise."""
     now = int(time.time())
-    usual = {"iss": "https://issuer.invalid", "aud": "conformance", "sub": "ada", "iat": now, "exp": now + 600}
+    usual = {"iss": "https://issuer.invalid", "aud": "conformance", "sub": "ada", "models": ["*"], "iat": now, "exp": now + 600}
     answer = plain(f"{ISSUER}/token?by={by}", {**usual, **claims})
     assert answer.status == 200, answer.text
     return answer.text
