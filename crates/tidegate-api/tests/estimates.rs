@@ -96,6 +96,18 @@ async fn room_is_reserved_for_the_most_that_a_request_can_be_read_to_ask_for() {
 }
 
 #[tokio::test]
+async fn a_prediction_is_reserved_like_output() {
+    // Output costs 0.6 dollars a million tokens: 900 cost 0.00054, 40,000 more 0.024.
+    let predicted =
+        format!(r#""max_tokens":900,"prediction":{{"type":"content","content":"{}"}}"#, "a".repeat(40_000));
+    for (usd, status) in [("0.02", 402), ("5", 200)] {
+        let (_gateway, _provider, client) = with_budget("openai", "gpt-4o-mini", usd, &openai_answer()).await;
+        let received = post(&client, CHAT, body(&predicted)).await;
+        assert_eq!(received.status, status, "{usd}: {}", received.text());
+    }
+}
+
+#[tokio::test]
 async fn thinking_that_translation_adds_to_the_limit_is_reserved_too() {
     // Output costs 5 dollars a million tokens: 1,500 cost 0.0075, the 21,500 that are sent 0.1075.
     let usage = json!({"input_tokens": 10, "output_tokens": 10});

@@ -21,9 +21,6 @@ pub(crate) fn asked_output(call: &Call) -> (Option<u64>, u64) {
                 None => Some(limit),
                 Some(_) => most_tokens(others()).map(|other| other.max(limit)),
             });
-            // What was predicted and turns out otherwise is paid for like output, and no token is shorter than a byte.
-            let predicted = top_level(call, &["prediction"]).map(|value| value.text().len()).sum::<usize>();
-            let limit = limit.map(|limit| limit.saturating_add(u64::try_from(predicted).unwrap_or(u64::MAX)));
             // `best_of` answers are made, and paid for, where one is given.
             (limit, most_choices(top_level(call, &["n", "best_of"])))
         }
@@ -42,6 +39,16 @@ pub(crate) fn asked_output(call: &Call) -> (Option<u64>, u64) {
             )
         }
     }
+}
+
+/// Output tokens at most beside the answer's own: what was predicted and turns out otherwise is paid for like output, and no
+/// token is shorter than a byte.
+pub(super) fn predicted(call: &Call) -> u64 {
+    if call.dialect != Dialect::OpenAiChat {
+        return 0;
+    }
+    let bytes = top_level(call, &["prediction"]).map(|value| value.text().len()).sum::<usize>();
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// All members of these names: of two with the same name some parsers take the first.

@@ -1,12 +1,15 @@
 //! What a call may cost at most, before it is made: reserved on budgets, so that they are not exceeded. And how many tokens
 //! it will likely use: reserved on token limits.
 
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use tidegate_catalog::{NanoDollars, PriceKind, Prices, Rate, ServiceTier};
 use tidegate_wire::conversation::ReasoningRequest;
 
-use super::asked::{asked_output, asked_reasoning, asked_window, is_asked_to_search, searches_by_itself};
+use super::asked::{
+    asked_output, asked_reasoning, asked_window, is_asked_to_search, predicted, searches_by_itself,
+};
 use super::marks::Marks;
 use crate::accept::{Call, Operation};
 use crate::attempt::count_locally;
@@ -50,7 +53,7 @@ pub(super) struct Estimate<'a> {
     /// How many answers are asked for.
     choices: u64,
     /// The reasoning that is asked for, where that is not in the limit of the output.
-    reasoning: Option<ReasoningRequest>,
+    reasoning: OnceLock<Option<ReasoningRequest>>,
     marks: Marks,
     has_tools: bool,
     /// Whether the provider may search the web, which some bill by the search.
@@ -66,7 +69,9 @@ impl<'a> Estimate<'a> {
         let has_tools = call.document.get("tools").is_some() || call.document.get("functions").is_some();
         let marks = Marks::of(call.body());
         let (requested_output, choices) = asked_output(call);
-        let reasoning = asked_reasoning(call);
+        let requested_output = requested_output.map(|limit| limit.saturating_add(predicted(call)));
+        // Read only where a target of another dialect asks for it.
+        let reasoning = OnceLock::new();
         let searches = searches_by_itself(call);
         let tier = AskedTier::of(call.dialect, &call.document);
         let may_search = has_tools || searches;
@@ -159,11 +164,12 @@ impl<'a> Estimate<'a> {
         let most = traits.max_output_tokens.or(target.window).unwrap_or(UNKNOWN_MAX_OUTPUT);
         let Some(asked) = self.requested_output else { return most };
         // As it is sent: some models answer at more length than the catalog knows. Translated, the limit may be another one.
-        match &self.reasoning {
-            Some(reasoning) if planned.dialect() != self.call.dialect => {
-                planned.dialect().codec().most_output(asked, reasoning, traits)
-            }
-            _ => asked,
+        if planned.dialect() == self.call.dialect {
+            return asked;
+        }
+        match self.reasoning.get_or_init(|| asked_reasoning(self.call)) {
+            Some(reasoning) => planned.dialect().codec().most_output(asked, reasoning, traits),
+            None => asked,
         }
     }
 
