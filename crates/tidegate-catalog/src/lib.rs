@@ -26,7 +26,7 @@ pub use catalog::Catalog;
 pub use cost::{Cost, CostKind, CostPart, cost};
 pub use error::{CatalogError, LineError};
 pub use model::ModelFacts;
-pub use money::{NanoDollars, Rate, RateError};
+pub use money::{Digits, NanoDollars, Rate, RateError};
 pub use prices::{PriceKind, PriceTier, Prices, ServiceTier, UnitKind};
 pub use provider::{Auth, BaseUrlError, Endpoint, Provider};
 pub use quirk::{Quirk, Quirks};

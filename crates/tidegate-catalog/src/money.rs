@@ -25,6 +25,11 @@ impl NanoDollars {
     /// The largest amount.
     pub const MAX: Self = Self(i64::MAX);
 
+    /// As it is displayed, for where formatting would take too long.
+    pub fn in_digits(self) -> Digits {
+        Digits::of(self.0.unsigned_abs(), self.0 < 0)
+    }
+
     /// The sum, or `None` where it does not fit.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)
@@ -73,8 +78,7 @@ impl Sum for NanoDollars {
 /// Decimal US dollars without a sign for the currency and without zeros at the end: `0.000123`, `12.5`, `0`.
 impl fmt::Display for NanoDollars {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let amount = decimal(self.0.unsigned_abs(), NANO_DECIMALS);
-        formatter.pad_integral(self.0 >= 0, "", &amount)
+        formatter.pad_integral(self.0 >= 0, "", Digits::of(self.0.unsigned_abs(), false).as_str())
     }
 }
 
@@ -128,7 +132,7 @@ impl Rate {
 /// US dollars for a million.
 impl fmt::Display for Rate {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(&decimal(self.0, NANO_DECIMALS))
+        formatter.pad(Digits::of(self.0, false).as_str())
     }
 }
 
@@ -174,13 +178,61 @@ fn scaled(text: &str, decimals: usize) -> Result<u64, RateError> {
         .ok_or(RateError::TooLarge)
 }
 
-fn decimal(nano: u64, decimals: usize) -> String {
-    let (whole, fraction) = (nano / NANO, nano % NANO);
-    if fraction == 0 {
-        return whole.to_string();
+/// Decimal US dollars without zeros at the end, written without an allocation.
+#[derive(Debug, Clone, Copy)]
+pub struct Digits {
+    /// Written from the end on.
+    bytes: [u8; MOST_DIGITS],
+    start: usize,
+}
+
+/// More than the largest number of 64 bits has, with a point and a sign.
+const MOST_DIGITS: usize = 24;
+
+impl Digits {
+    fn of(nano: u64, is_negative: bool) -> Self {
+        let mut digits = Self { bytes: [0; MOST_DIGITS], start: MOST_DIGITS };
+        let (mut whole, mut fraction) = (nano / NANO, nano % NANO);
+        if fraction > 0 {
+            let mut decimals = NANO_DECIMALS;
+            while fraction % 10 == 0 {
+                fraction /= 10;
+                decimals -= 1;
+            }
+            for _ in 0..decimals {
+                digits.put(fraction % 10);
+                fraction /= 10;
+            }
+            digits.put_byte(b'.');
+        }
+        loop {
+            digits.put(whole % 10);
+            whole /= 10;
+            if whole == 0 {
+                break;
+            }
+        }
+        if is_negative {
+            digits.put_byte(b'-');
+        }
+        digits
     }
-    let text = format!("{whole}.{fraction:0decimals$}");
-    text.trim_end_matches('0').to_owned()
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        self.bytes.get(self.start..).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+
+    fn put(&mut self, digit: u64) {
+        self.put_byte(b'0' + u8::try_from(digit).unwrap_or_default());
+    }
+
+    fn put_byte(&mut self, byte: u8) {
+        self.start = self.start.saturating_sub(1);
+        if let Some(place) = self.bytes.get_mut(self.start) {
+            *place = byte;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -200,6 +252,7 @@ mod tests {
             (i64::MIN, "-9223372036.854775808"),
         ] {
             assert_eq!(NanoDollars(nano).to_string(), shown);
+            assert_eq!(NanoDollars(nano).in_digits().as_str(), shown);
         }
         assert_eq!(format!("{:>8}", NanoDollars(500_000_000)), "     0.5");
     }

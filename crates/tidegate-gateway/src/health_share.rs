@@ -14,6 +14,7 @@ use tidegate_policy::{BreakerState, Moment, Readiness};
 use tidegate_store::HealthBoard;
 
 use crate::gateway::Gateway;
+use crate::health::KeyHealth;
 use crate::provider::{Key, Provider, Target};
 use crate::snapshot::Snapshot;
 
@@ -33,10 +34,21 @@ enum About {
     Breaker,
     /// A target's model was refused.
     Target,
-    /// A key rests.
+    /// A key rests, everywhere or at a model.
     Rest,
-    /// A key was refused.
+    /// A key was refused, everywhere or at a model.
     Key,
+}
+
+impl About {
+    fn letter(self) -> char {
+        match self {
+            Self::Breaker => 'b',
+            Self::Target => 't',
+            Self::Rest => 'r',
+            Self::Key => 'k',
+        }
+    }
 }
 
 /// Shares health for as long as it is polled.
@@ -71,7 +83,8 @@ pub async fn share_health(gateway: Arc<Gateway>, board: HealthBoard) {
                 let facts: HashMap<String, Moment> =
                     facts.into_iter().map(|(fact, left)| (fact, now.saturating_add(left))).collect();
                 if !facts.is_empty() || !on_board.is_empty() {
-                    learn(&snapshot, &facts, &on_board, &written, now);
+                    let heard = Heard { facts: &facts, before: &on_board, written: &written, now };
+                    learn(&snapshot, &heard);
                 }
                 written.retain(|fact| facts.contains_key(fact));
                 on_board = facts;
@@ -84,16 +97,25 @@ pub async fn share_health(gateway: Arc<Gateway>, board: HealthBoard) {
 fn own(snapshot: &Snapshot, now: Moment) -> HashMap<String, Moment> {
     let mut own = HashMap::new();
     for provider in snapshot.providers() {
+        let mut add = |key: &Key, model: Option<&str>, health: &KeyHealth| match health.readiness(now) {
+            Readiness::Ready => {}
+            Readiness::Cooling { until } => {
+                own.insert(of_key(About::Rest, provider, key, model), until);
+            }
+            Readiness::Out { probe_at, .. } => {
+                own.insert(of_key(About::Key, provider, key, model), probe_at);
+            }
+        };
+        let targets = provider.known_targets();
         for key in &provider.keys {
-            match key.health.readiness(now) {
-                Readiness::Ready => {}
-                Readiness::Cooling { until } => drop(own.insert(of_key(About::Rest, provider, key), until)),
-                Readiness::Out { probe_at, .. } => {
-                    own.insert(of_key(About::Key, provider, key), probe_at);
+            add(key, None, &key.health);
+            for target in &targets {
+                if let Some(here) = target.health.troubled_keys().find(key.fingerprint()) {
+                    add(key, Some(&target.model), &here);
                 }
             }
         }
-        for target in provider.known_targets() {
+        for target in targets {
             if let Some(until) = target.health.out_until(now) {
                 own.insert(of_target(About::Target, provider, &target), until);
             }
@@ -121,73 +143,107 @@ fn news(
 }
 
 /// Takes over what others have written, and lets in whom they have let in.
-fn learn(
-    snapshot: &Snapshot,
-    facts: &HashMap<String, Moment>,
-    before: &HashMap<String, Moment>,
-    written: &HashSet<String>,
-    now: Moment,
-) {
-    // What has vanished before its time was taken back by who wrote it.
-    let is_over = |fact: &str| {
-        !facts.contains_key(fact)
-            && !written.contains(fact)
-            && before.get(fact).is_some_and(|until| *until > now.saturating_add(SLACK))
-    };
+fn learn(snapshot: &Snapshot, heard: &Heard<'_>) {
+    let now = heard.now;
     for provider in snapshot.providers() {
-        for key in &provider.keys {
-            if let Some(until) = facts.get(&of_key(About::Rest, provider, key)) {
-                key.health.rest_until(*until);
-            }
-            let fact = of_key(About::Key, provider, key);
-            if let Some(until) = facts.get(&fact) {
-                key.health.out_until(*until);
-            } else if is_over(&fact) {
-                key.health.probe_soon(now);
+        let targets = provider.known_targets();
+        // There may be many pairs, and mostly nobody speaks of any.
+        let keys = if heard.speaks_of_keys() { &provider.keys[..] } else { &[] };
+        for key in keys {
+            heard.of_key(provider, key, None, || Some(Arc::clone(&key.health)));
+            for target in &targets {
+                let here = || target.health.troubled_keys().get(key.fingerprint());
+                heard.of_key(provider, key, Some(&target.model), here);
             }
         }
-        for target in provider.known_targets() {
+        for target in targets {
             let fact = of_target(About::Breaker, provider, &target);
-            if let Some(until) = facts.get(&fact) {
+            if let Some(until) = heard.facts.get(&fact) {
                 target.health.hear_of_outage(*until, now);
-            } else if is_over(&fact) {
+            } else if heard.is_over(&fact) {
                 target.health.probe_soon(now);
             }
             let fact = of_target(About::Target, provider, &target);
-            if let Some(until) = facts.get(&fact) {
+            if let Some(until) = heard.facts.get(&fact) {
                 target.health.hear_of_refusal(*until, now);
-            } else if is_over(&fact) {
+            } else if heard.is_over(&fact) {
                 target.health.probe_soon(now);
             }
         }
     }
 }
 
-fn of_key(about: About, provider: &Provider, key: &Key) -> String {
+/// What the board says.
+struct Heard<'a> {
+    facts: &'a HashMap<String, Moment>,
+    /// What it said the last time.
+    before: &'a HashMap<String, Moment>,
+    /// What of it is our own.
+    written: &'a HashSet<String>,
+    now: Moment,
+}
+
+impl Heard<'_> {
+    /// Whether this has vanished before its time: who wrote it took it back.
+    fn is_over(&self, fact: &str) -> bool {
+        !self.facts.contains_key(fact)
+            && !self.written.contains(fact)
+            && self.before.get(fact).is_some_and(|until| *until > self.now.saturating_add(SLACK))
+    }
+
+    fn speaks_of_keys(&self) -> bool {
+        let of_keys = [About::Rest, About::Key].map(About::letter);
+        self.facts.keys().chain(self.before.keys()).any(|fact| fact.starts_with(of_keys))
+    }
+
+    /// Takes over what is said of a key, everywhere or at a model.
+    fn of_key(
+        &self,
+        provider: &Provider,
+        key: &Key,
+        model: Option<&str>,
+        health: impl Fn() -> Option<Arc<KeyHealth>>,
+    ) {
+        if let Some(until) = self.facts.get(&of_key(About::Rest, provider, key, model))
+            && let Some(health) = health()
+        {
+            health.rest_until(*until);
+        }
+        let fact = of_key(About::Key, provider, key, model);
+        let until = self.facts.get(&fact);
+        if (until.is_some() || self.is_over(&fact))
+            && let Some(health) = health()
+        {
+            until.map_or_else(|| health.probe_soon(self.now), |until| health.out_until(*until));
+        }
+    }
+}
+
+/// The fact of a key, everywhere or at a model.
+fn of_key(about: About, provider: &Provider, key: &Key, model: Option<&str>) -> String {
     let secret = key.value(0).map_or(&[][..], http::HeaderValue::as_bytes);
-    fact(about, provider, secret)
+    match model {
+        None => fact(about, provider, &[secret]),
+        Some(model) => fact(about, provider, &[secret, model.as_bytes()]),
+    }
 }
 
 fn of_target(about: About, provider: &Provider, target: &Target) -> String {
-    fact(about, provider, target.model.as_bytes())
+    fact(about, provider, &[target.model.as_bytes()])
 }
 
 /// The name of a fact: what it is about, told apart by a digest. Of secrets nothing else leaves the process, and who has
 /// only the digest cannot guess a key of so many random bits.
-fn fact(about: About, provider: &Provider, what: &[u8]) -> String {
+fn fact(about: About, provider: &Provider, what: &[&[u8]]) -> String {
     let mut digest = Context::new(&SHA256);
     let address = provider.doors.first().map(|door| door.endpoint.to_string()).unwrap_or_default();
-    for part in [provider.name.as_bytes(), address.as_bytes(), what] {
+    for part in [provider.name.as_bytes(), address.as_bytes()].iter().chain(what) {
         digest.update(&part.len().to_le_bytes());
         digest.update(part);
     }
     let mut name = String::with_capacity(34);
-    name.push_str(match about {
-        About::Breaker => "b:",
-        About::Target => "t:",
-        About::Rest => "r:",
-        About::Key => "k:",
-    });
+    name.push(about.letter());
+    name.push(':');
     for byte in digest.finish().as_ref().iter().take(16) {
         for digit in [byte >> 4, byte & 0xf] {
             name.extend(char::from_digit(u32::from(digit), 16));

@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
+use tidegate_policy::routing::Answering;
 use tidegate_policy::{BreakerState, Moment, Readiness};
 use tidegate_wire::FailureKind;
 
@@ -176,6 +177,7 @@ fn has(entry: &Entry, target: &Target) -> bool {
 /// One target, without the models behind which it stands.
 pub(crate) fn of_target(provider: &Provider, target: &Target, now: Moment) -> TargetReport {
     let measured = target.health.measured(now);
+    let slowest = |answering| target.health.slowest(answering).p95;
     let milliseconds = |time: std::time::Duration| time.as_secs_f64() * 1_000.0;
     let (state, because, until) = state(provider, target, now);
     TargetReport {
@@ -188,8 +190,8 @@ pub(crate) fn of_target(provider: &Provider, target: &Target, now: Moment) -> Ta
         until: until.map(|until| timestamp(until, now)),
         last_failure: target.health.last_failure().map(|failure| last_failure(failure, now)),
         time_to_first_token_ms: measured.first_token.map(milliseconds),
-        p95_time_to_first_token_ms: measured.p95_first_token.map(milliseconds),
-        p95_whole_answer_ms: measured.p95_whole.map(milliseconds),
+        p95_time_to_first_token_ms: slowest(Answering::Streamed).map(milliseconds),
+        p95_whole_answer_ms: slowest(Answering::Whole).map(milliseconds),
         tokens_per_second: measured.tokens_per_second,
         error_rate: measured.failure_rate,
         in_flight: measured.in_flight,
@@ -219,9 +221,9 @@ fn state(
         BreakerState::HalfOpen => return (TargetState::HalfOpen, own, None),
         BreakerState::Closed => {}
     }
-    let readiness = provider.key_readiness(now);
+    let readiness = provider.key_readiness(&target.health, now);
     let of_keys = || {
-        let failures = provider.keys.iter().filter_map(|key| key.health.last_failure());
+        let failures = provider.keys.iter().filter_map(|key| failure_of(key, target));
         failures.max_by_key(|(_, at)| *at).map(|(kind, _)| kind)
     };
     match readiness {
@@ -232,7 +234,7 @@ fn state(
 }
 
 fn of_key(key: &Key, target: &Target, now: Moment) -> KeyReport {
-    let (state, until) = match key.health.readiness(now) {
+    let (state, until) = match key.readiness_at(&target.health, now) {
         Readiness::Ready => (KeyState::Ready, None),
         Readiness::Cooling { until } => (KeyState::Cooling, Some(until)),
         Readiness::Out { probe_at, .. } => (KeyState::Out, Some(probe_at)),
@@ -241,9 +243,16 @@ fn of_key(key: &Key, target: &Target, now: Moment) -> KeyReport {
         label: key.label.to_string(),
         state,
         until: until.map(|until| timestamp(until, now)),
-        last_failure: key.health.last_failure().map(|failure| last_failure(failure, now)),
+        last_failure: failure_of(key, target).map(|failure| last_failure(failure, now)),
         headroom: target.health.limits().of_key(key.fingerprint()).map(|limits| limits.headroom(now, 0)),
     }
+}
+
+/// What was last held against a key, at this target or everywhere.
+fn failure_of(key: &Key, target: &Target) -> Option<(FailureKind, Moment)> {
+    let here = target.health.troubled_keys().find(key.fingerprint());
+    let here = here.and_then(|here| here.last_failure());
+    here.into_iter().chain(key.health.last_failure()).max_by_key(|(_, at)| *at)
 }
 
 fn last_failure((kind, at): (FailureKind, Moment), now: Moment) -> LastFailure {

@@ -34,14 +34,10 @@ pub(super) fn delay(
     hedge: Hedge,
     planned: &Planned,
     plan: &Plan,
-    now: Moment,
 ) -> Duration {
-    let late = |planned: &Planned| {
-        let measured = planned.target.health.measured(now);
-        if call.stream { measured.late_after } else { measured.late_after_whole }
-    };
-    let measured = || late(planned).or_else(|| plan.targets.iter().filter_map(late).max());
     let answering = if call.stream { Answering::Streamed } else { Answering::Whole };
+    let late = |planned: &Planned| planned.target.health.slowest(answering).late_after;
+    let measured = || late(planned).or_else(|| plan.targets.iter().filter_map(late).max());
     gateway.hedge_delay(hedge.after, hedge.after.is_none().then(measured).flatten(), answering)
 }
 

@@ -89,7 +89,8 @@ pub(crate) async fn attempt(
             falls_back_on_content_policy: plan.falls_back_on_content_policy,
         },
     );
-    let step = course.begin(clock.now(), |place| readiness_at(plan, place, clock.now()));
+    let now = clock.now();
+    let step = course.begin(now, |place| readiness_at(plan, place, now));
     let won = follow(means, &translation, plan, &mut course, step, hedge, settlement).await?;
     Ok((won, course))
 }
@@ -104,7 +105,8 @@ pub(crate) async fn attempt_to_go_on(
     settlement: &mut Settlement,
 ) -> Result<Won, GatewayError> {
     let clock = means.gateway.clock;
-    let step = course.after_break(broken_by, clock.now(), |place| readiness_at(plan, place, clock.now()));
+    let now = clock.now();
+    let step = course.after_break(broken_by, now, |place| readiness_at(plan, place, now));
     // The caller sits before half an answer, and whoever goes on with it is paid for all of the conversation: one will do.
     follow(means, translation, plan, course, step, None, settlement).await
 }
@@ -147,8 +149,7 @@ async fn follow(
             settlement.waited(after);
         }
         let attempting = Attempting::begin(translation.call, planned, candidate, clock, settlement);
-        let late = hedge
-            .map(|hedge| hedge::delay(means.gateway, translation.call, hedge, planned, plan, clock.now()));
+        let late = hedge.map(|hedge| hedge::delay(means.gateway, translation.call, hedge, planned, plan));
         let Ended { attempting, reached, beside } = match late {
             None => {
                 let witness = Arc::clone(&attempting.witness);
@@ -232,7 +233,8 @@ fn readiness_at(plan: &Plan, place: usize, now: tidegate_policy::Moment) -> Read
 
 /// Whether a target and any of its keys can be asked.
 pub(crate) fn readiness(planned: &Planned, now: tidegate_policy::Moment) -> Readiness {
-    Readiness::of(planned.target.health.readiness(now), planned.provider.key_readiness(now))
+    let health = &planned.target.health;
+    Readiness::of(health.readiness(now), planned.provider.key_readiness(health, now))
 }
 
 /// One attempt as health sees it. Dropped without an outcome (the caller hung up), it says nothing about the target.
@@ -270,6 +272,9 @@ impl<'a> Attempting<'a> {
         let asking = Asking::begin(&planned.target.health, clock, now, answering);
         if let Some(key) = planned.provider.keys.get(key) {
             key.health.begin(now);
+            if let Some(here) = planned.target.health.troubled_keys().find(key.fingerprint()) {
+                here.begin(now);
+            }
             planned.target.health.limits().take(key.fingerprint(), input_tokens);
         }
         let witness = Arc::new(Witness::new(input_tokens));
@@ -288,6 +293,9 @@ impl<'a> Attempting<'a> {
         self.asking.succeed(clock.now());
         if let Some(key) = self.planned.provider.keys.get(self.key) {
             key.health.succeed();
+            if let Some(here) = self.planned.target.health.troubled_keys().find(key.fingerprint()) {
+                here.succeed();
+            }
         }
         settlement.attempted(&self.planned.target, None, Some(200), self.began.elapsed());
         settlement.answering(self.asking);
@@ -316,14 +324,18 @@ impl<'a> Attempting<'a> {
             kind: failure.kind,
             retry_after: failure.retry_after,
             was_sent_again: failure.was_sent_again,
-            is_other_key_ready: planned.provider.has_other_ready_key(key, now),
+            is_other_key_ready: planned.provider.has_other_ready_key(key, &planned.target.health, now),
             is_retry_allowed: false,
         }
     }
 
     fn tell_health(self, failure: &Failure, now: tidegate_policy::Moment) {
-        let key = self.planned.provider.keys.get(self.key).map(|key| &key.health);
         let kind = failure.kind;
+        let key = self.planned.provider.keys.get(self.key).map(|key| {
+            let here = self.planned.target.health.troubled_keys();
+            let here = is_of_model(failure.status).then(|| here.get(key.fingerprint())).flatten();
+            here.unwrap_or_else(|| Arc::clone(&key.health))
+        });
         match (rule(kind).health, key) {
             (HealthEffect::Counts, _) if failure.is_cut_short => {}
             (HealthEffect::Counts, _) => self.asking.fail(kind, now),
@@ -336,6 +348,12 @@ impl<'a> Attempting<'a> {
             (HealthEffect::None | HealthEffect::KeyCools | HealthEffect::KeyOut, _) => {}
         }
     }
+}
+
+/// Whether what was said against a key holds for the model that was asked. Limits are, and so is what a key may; that it
+/// is unknown (401) or has nothing left to pay with (402, 400) holds everywhere.
+fn is_of_model(status: Option<u16>) -> bool {
+    matches!(status, Some(403 | 429))
 }
 
 /// Counts a failure in the middle of a stream, after its attempt had succeeded so far. A deadline that passes while the

@@ -7,9 +7,7 @@ use std::sync::atomic::Ordering;
 use tidegate_catalog::{NanoDollars, PriceKind, Prices, Rate, ServiceTier};
 use tidegate_wire::conversation::ReasoningRequest;
 
-use super::asked::{
-    asked_output, asked_reasoning, asked_window, is_asked_to_search, predicted, searches_by_itself,
-};
+use super::asked::{asked_reasoning, asked_window, is_asked_to_search, predicted, searches_by_itself};
 use super::marks::Marks;
 use crate::accept::{Call, Operation};
 use crate::attempt::count_locally;
@@ -63,12 +61,12 @@ pub(super) struct Estimate<'a> {
 }
 
 impl<'a> Estimate<'a> {
-    /// From the size of the request: no text has more tokens than bytes. Far too high for most, and made in no time.
-    pub(super) fn of_size(call: &'a Call) -> Self {
+    /// From the size of the request, with the output and the choices that it asks for: no text has more tokens than bytes. Far
+    /// too high for most, and made in no time.
+    pub(super) fn of_size(call: &'a Call, (requested_output, choices): (Option<u64>, u64)) -> Self {
         let bytes = u64::try_from(call.body().len()).unwrap_or(u64::MAX);
         let has_tools = call.document.get("tools").is_some() || call.document.get("functions").is_some();
         let marks = Marks::of(call.body());
-        let (requested_output, choices) = asked_output(call);
         let requested_output = requested_output.map(|limit| limit.saturating_add(predicted(call)));
         // Read only where a target of another dialect asks for it.
         let reasoning = OnceLock::new();
@@ -195,11 +193,10 @@ impl<'a> Estimate<'a> {
 const MILLION: u128 = 1_000_000;
 
 /// Tokens that a call will likely use.
-pub(super) fn likely_tokens(call: &Call) -> u64 {
+pub(super) fn likely_tokens(call: &Call, (requested, choices): (Option<u64>, u64)) -> u64 {
     if call.operation == Operation::CountTokens {
         return 0;
     }
-    let (requested, choices) = asked_output(call);
     let output = requested.unwrap_or(USUAL_OUTPUT).saturating_mul(choices);
     (u64::try_from(call.body().len()).unwrap_or(u64::MAX) / BYTES_PER_TOKEN).saturating_add(output)
 }

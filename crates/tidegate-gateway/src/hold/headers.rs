@@ -1,6 +1,5 @@
 //! What is left, in response headers: those that OpenAI's and Anthropic's SDKs and their users know.
 
-use std::fmt::{self, Display, Write as _};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -53,11 +52,12 @@ pub(crate) fn put_room(headers: &mut HeaderMap, room: &Room, dialect: Dialect) {
     ];
     for (openai, anthropic, remaining) in kinds {
         let Some(remaining) = remaining else { continue };
-        values.put_rate(headers, openai, remaining, &InWords(remaining.reset_after));
+        values.put_rate(headers, openai, remaining, |bytes| put_words(bytes, remaining.reset_after));
         if dialect == Dialect::AnthropicMessages
             && let Some(moment) = moment_after(remaining.reset_after)
         {
-            values.put_rate(headers, anthropic, remaining, &moment);
+            values
+                .put_rate(headers, anthropic, remaining, |bytes| bytes.extend_from_slice(moment.as_bytes()));
         }
     }
     if let Some(budget) = &room.budget {
@@ -97,30 +97,21 @@ impl Values {
         headers: &mut HeaderMap,
         names: Names,
         remaining: &Remaining,
-        reset: &dyn Display,
+        reset: impl FnOnce(&mut BytesMut),
     ) {
-        self.put_number(headers, names.limit, remaining.limit);
-        self.put_number(headers, names.remaining, remaining.remaining);
+        self.put(headers, names.limit, |bytes| put_digits(bytes, remaining.limit));
+        self.put(headers, names.remaining, |bytes| put_digits(bytes, remaining.remaining));
         self.put(headers, names.reset, reset);
     }
 
     fn put_budget(&mut self, headers: &mut HeaderMap, limit: NanoDollars, remaining: NanoDollars) {
-        self.put(headers, BUDGET_LIMIT, &limit);
-        self.put(headers, BUDGET_REMAINING, &remaining);
-    }
-
-    fn put_number(&mut self, headers: &mut HeaderMap, name: HeaderName, value: u64) {
-        self.0.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-        self.insert(headers, name);
-    }
-
-    fn put(&mut self, headers: &mut HeaderMap, name: HeaderName, value: &dyn Display) {
-        if write!(self.0, "{value}").is_ok() {
-            self.insert(headers, name);
+        for (name, amount) in [(BUDGET_LIMIT, limit), (BUDGET_REMAINING, remaining)] {
+            self.put(headers, name, |bytes| bytes.extend_from_slice(amount.in_digits().as_str().as_bytes()));
         }
     }
 
-    fn insert(&mut self, headers: &mut HeaderMap, name: HeaderName) {
+    fn put(&mut self, headers: &mut HeaderMap, name: HeaderName, value: impl FnOnce(&mut BytesMut)) {
+        value(&mut self.0);
         if let Ok(value) = HeaderValue::from_maybe_shared(self.0.split().freeze()) {
             headers.insert(name, value);
         }
@@ -134,22 +125,27 @@ fn moment_after(duration: Duration) -> Option<String> {
     Some(moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
-/// As OpenAI writes it: `1s`, `6m0s`, `2h0m30s`, `120ms`.
-struct InWords(Duration);
-
-impl Display for InWords {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(duration) = self;
-        if *duration < Duration::from_secs(1) {
-            return write!(formatter, "{}ms", duration.as_millis());
-        }
-        let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
-        match (seconds / 3_600, seconds / 60 % 60, seconds % 60) {
-            (0, 0, seconds) => write!(formatter, "{seconds}s"),
-            (0, minutes, seconds) => write!(formatter, "{minutes}m{seconds}s"),
-            (hours, minutes, seconds) => write!(formatter, "{hours}h{minutes}m{seconds}s"),
-        }
+/// As OpenAI writes it: `1s`, `6m0s`, `2h0m30s`, `120ms`. Without the detour over formatting, since all calls come by here.
+fn put_words(bytes: &mut BytesMut, duration: Duration) {
+    let mut put = |number: u64, unit: &str| {
+        put_digits(bytes, number);
+        bytes.extend_from_slice(unit.as_bytes());
+    };
+    if duration < Duration::from_secs(1) {
+        return put(duration.subsec_millis().into(), "ms");
     }
+    let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    if seconds >= 3_600 {
+        put(seconds / 3_600, "h");
+    }
+    if seconds >= 60 {
+        put(seconds / 60 % 60, "m");
+    }
+    put(seconds % 60, "s");
+}
+
+fn put_digits(bytes: &mut BytesMut, number: u64) {
+    bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 #[cfg(test)]
@@ -166,7 +162,9 @@ mod tests {
             (360_000, "6m0s"),
             (7_230_000, "2h0m30s"),
         ] {
-            assert_eq!(InWords(Duration::from_millis(milliseconds)).to_string(), words);
+            let mut bytes = BytesMut::new();
+            put_words(&mut bytes, Duration::from_millis(milliseconds));
+            assert_eq!(bytes, words);
         }
     }
 }

@@ -49,15 +49,16 @@ pub(crate) async fn hold(
     if levels.is_empty() && most.is_none() {
         return Ok(None);
     }
-    let tokens =
-        if levels.iter().any(|level| !level.limits.tokens.is_empty()) { likely_tokens(call) } else { 0 };
+    let asked = asked_output(call);
+    let has_token_limit = levels.iter().any(|level| !level.limits.tokens.is_empty());
+    let tokens = if has_token_limit { likely_tokens(call, asked) } else { 0 };
     if most.is_none() && !levels.iter().any(|level| has_hard_budget(&level.limits)) {
         // What it costs is counted when it is known; nothing is refused for it.
         let amounts = Amounts { tokens, cost: NanoDollars::ZERO };
         let reserved = reserve(gateway, call, &levels, amounts).await;
         return reserved.map(Some).map_err(|refused| Box::new(NotHeld::Refused(refused)));
     }
-    let mut estimate = Estimate::of_size(call);
+    let mut estimate = Estimate::of_size(call, asked);
     if let Some(most) = most
         && ceiling(&estimate, plan) > Some(most)
         && ceiling(&estimate.floor(), plan) <= Some(most)
@@ -131,7 +132,7 @@ pub(crate) async fn hold_again(
     if levels.is_empty() && most.is_none() {
         return Ok(None);
     }
-    let by_size = Estimate::of_size(call);
+    let by_size = Estimate::of_size(call, asked_output(call));
     let cost = |estimate: &Estimate<'_>| charged(call, ceiling(estimate, plan).unwrap_or_default());
     let fits =
         |cost: NanoDollars| most.is_none_or(|most| charged(call, spent).0.saturating_add(cost.0) <= most.0);
@@ -180,7 +181,7 @@ pub(crate) async fn hold_shadow(
     planned: &Planned,
     level: &Level,
 ) -> Result<Hold, ShadowFate> {
-    let cost = Estimate::of_size(call).ceiling(planned).ok_or(ShadowFate::NoPrice)?;
+    let cost = Estimate::of_size(call, asked_output(call)).ceiling(planned).ok_or(ShadowFate::NoPrice)?;
     let levels = [level.clone()];
     let amounts = Amounts { tokens: 0, cost };
     let limiter = gateway.limiter();
@@ -331,7 +332,7 @@ pub(crate) fn too_dear_for<'a>(
 ) -> impl Fn(&Planned) -> Option<TooDear> + use<'a> {
     let most = most_per_call(call);
     let has_budget = || levels_of(gateway, call).iter().any(|level| has_hard_budget(&level.limits));
-    let estimate = (most.is_some() || has_budget()).then(|| Estimate::of_size(call));
+    let estimate = (most.is_some() || has_budget()).then(|| Estimate::of_size(call, asked_output(call)));
     move |planned| too_dear(estimate.as_ref()?, planned, most)
 }
 

@@ -7,6 +7,7 @@ use tidegate_catalog::NanoDollars;
 use tidegate_policy::{Amounts, BudgetKind, LimitsUsage, RateUsage};
 use tidegate_store::{LevelUsage, Refused};
 
+use super::asked::asked_output;
 use super::estimate::{Estimate, likely_tokens};
 use super::refusal::{NotHeld, to_error, whose};
 use super::{ceiling, charged, has_hard_budget, levels_of};
@@ -78,8 +79,9 @@ pub(crate) async fn room_left(gateway: &Gateway, call: &Call, plan: &Plan) -> Op
     if levels.is_empty() {
         return None;
     }
-    let mut estimate = Estimate::of_size(call);
-    let tokens = likely_tokens(call);
+    let asked = asked_output(call);
+    let mut estimate = Estimate::of_size(call, asked);
+    let tokens = likely_tokens(call, asked);
     let amounts = |estimate: &Estimate<'_>| Amounts {
         tokens,
         cost: charged(call, ceiling(estimate, plan).unwrap_or(NanoDollars::ZERO)),

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tidegate_store::CallId;
 use tidegate_wire::Dialect;
 
+use super::asked::asked_output;
 use super::estimate::Estimate;
 use crate::accept::{Arrival, Call, Operation, PathParts, accept};
 use crate::admit::Principal;
@@ -101,7 +102,7 @@ async fn no_provider_counts_more_than_was_estimated() {
     let foreseeable =
         recorded.iter().filter(|it| !UNFORESEEABLE.iter().any(|source| it.name.contains(source)));
     for Recorded { name, call, input, output } in foreseeable {
-        let by_size = Estimate::of_size(call);
+        let by_size = Estimate::of_size(call, asked_output(call));
         if by_size.input() < *input {
             wrong.push(format!("{name}: {input} tokens in, {} by its size", by_size.input()));
         }

@@ -48,7 +48,9 @@ pub(super) fn choices<'a>(
             // A target is as good as its keys: with none that is ready it could only answer 429 or 401.
             let standing = match standing {
                 Standing::Out => Standing::Out,
-                standing if planned.provider.key_readiness(now) == Readiness::Ready => standing,
+                standing if planned.provider.key_readiness(&target.health, now) == Readiness::Ready => {
+                    standing
+                }
                 _ => Standing::Out,
             };
             Choice {

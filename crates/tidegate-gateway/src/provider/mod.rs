@@ -116,6 +116,19 @@ impl Key {
         self.fingerprint
     }
 
+    /// Whether it can be used for a target, and if not, when.
+    pub(crate) fn readiness_at(&self, target: &TargetHealth, now: Moment) -> Readiness {
+        let everywhere = self.health.readiness(now);
+        match target.troubled_keys().find(self.fingerprint) {
+            Some(here) => Readiness::of(everywhere, here.readiness(now)),
+            None => everywhere,
+        }
+    }
+
+    fn is_ready_at(&self, target: &TargetHealth, now: Moment) -> bool {
+        self.readiness_at(target, now) == Readiness::Ready
+    }
+
     /// The header value for this door.
     pub(crate) fn value(&self, door: usize) -> Option<&HeaderValue> {
         self.values.get(door).and_then(Option::as_ref)
@@ -302,8 +315,8 @@ impl Provider {
         self.targets.read().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
     }
 
-    /// Whether any key can be used, and if not, when.
-    pub(crate) fn key_readiness(&self, now: Moment) -> Readiness {
+    /// Whether any key can be used for a target, and if not, when.
+    pub(crate) fn key_readiness(&self, target: &TargetHealth, now: Moment) -> Readiness {
         if self.lacks_key {
             // Until a key is set, which makes this provider anew.
             return Readiness::Out { why: WhyOut::KeysRefused, probe_at: now.saturating_add(NO_KEY) };
@@ -311,7 +324,7 @@ impl Provider {
         let mut cooling: Option<Moment> = None;
         let mut out: Option<(WhyOut, Moment)> = None;
         for key in &self.keys {
-            match key.health.readiness(now) {
+            match key.readiness_at(target, now) {
                 Readiness::Ready => return Readiness::Ready,
                 Readiness::Cooling { until } => {
                     cooling = Some(cooling.map_or(until, |least| least.min(until)));
@@ -328,14 +341,24 @@ impl Provider {
         }
     }
 
+    /// Whether it has a key that it takes, and none of its targets must wait for its limits.
+    pub(crate) fn is_at_ease(&self, now: Moment) -> bool {
+        let is_cooling = |target: &Arc<Target>| {
+            matches!(self.key_readiness(&target.health, now), Readiness::Cooling { .. })
+        };
+        !self.lacks_key
+            && self.keys.iter().any(|key| key.health.is_ready(now))
+            && !self.known_targets().iter().any(is_cooling)
+    }
+
     /// What the ledger calls a key.
     pub(crate) fn key_label(&self, key: usize) -> &Text {
         self.keys.get(key).map_or(&Text::Fixed(""), |key| &key.label)
     }
 
-    /// Whether a key other than this one is ready.
-    pub(crate) fn has_other_ready_key(&self, used: usize, now: Moment) -> bool {
-        self.keys.iter().enumerate().any(|(place, key)| place != used && key.health.is_ready(now))
+    /// Whether a key other than this one is ready for a target.
+    pub(crate) fn has_other_ready_key(&self, used: usize, target: &TargetHealth, now: Moment) -> bool {
+        self.keys.iter().enumerate().any(|(place, key)| place != used && key.is_ready_at(target, now))
     }
 
     /// The key for the next attempt at one of its targets: by weight among the ready ones, those about to run dry last;
@@ -352,9 +375,9 @@ impl Provider {
         }
         let limits = target.limits();
         let headroom = |key: &Key| limits.headroom(key.fingerprint, now, input_tokens);
-        let keys = self.keys.iter().map(|key| (key.weight, key.health.is_ready(now), headroom(key)));
+        let keys = self.keys.iter().map(|key| (key.weight, key.is_ready_at(target, now), headroom(key)));
         pick_key(keys, random).unwrap_or_else(|| {
-            let wait = |key: &Key| match key.health.readiness(now) {
+            let wait = |key: &Key| match key.readiness_at(target, now) {
                 Readiness::Ready => Moment::ZERO,
                 Readiness::Cooling { until } => until,
                 Readiness::Out { probe_at, .. } => probe_at.saturating_add(Moment::from_secs(3600)),
@@ -370,7 +393,7 @@ impl Provider {
         if !limits.is_known() {
             return 1.0;
         }
-        let ready = self.keys.iter().filter(|key| key.health.is_ready(now));
+        let ready = self.keys.iter().filter(|key| key.is_ready_at(target, now));
         ready.map(|key| limits.headroom(key.fingerprint, now, input_tokens)).fold(0.0, f64::max)
     }
 

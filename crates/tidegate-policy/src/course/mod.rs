@@ -370,7 +370,6 @@ impl Course {
     /// The next candidate: the first untried one that is ready; else the one whose rest is over first; else, once, the least
     /// bad of those that are out.
     fn next(&mut self, now: Moment, is_retry_allowed: bool, readiness: impl Fn(usize) -> Readiness) -> Step {
-        let mut first_ready = None;
         let mut soonest: Option<(Moment, usize)> = None;
         let mut least_bad: Option<((WhyOut, Moment), usize)> = None;
         let sooner = |best: Option<(Moment, usize)>, at: Moment, index| match best {
@@ -388,7 +387,7 @@ impl Course {
                 continue;
             }
             match readiness(index) {
-                Readiness::Ready => first_ready = first_ready.or(Some(index)),
+                Readiness::Ready => return self.try_candidate(index, Duration::ZERO, false, false),
                 Readiness::Cooling { until } => soonest = sooner(soonest, until, index),
                 Readiness::Out { why, probe_at } => {
                     if least_bad.is_none_or(|(present, _)| (why, probe_at) < present) {
@@ -396,9 +395,6 @@ impl Course {
                     }
                 }
             }
-        }
-        if let Some(index) = first_ready {
-            return self.try_candidate(index, Duration::ZERO, false, false);
         }
         // Nobody is waited for in the middle of an answer.
         let is_waited_for = |until: Moment| until < self.settings.deadline && self.continuations == 0;

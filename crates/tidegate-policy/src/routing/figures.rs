@@ -88,20 +88,22 @@ pub struct Measured {
     pub failure_rate: f64,
     /// Calls in flight, those included that it is answering.
     pub in_flight: u32,
-    /// 95 of 100 streams begin within this time; `None` with too few to tell.
-    pub p95_first_token: Option<Duration>,
-    /// From then on a first token is late, and a second target may be asked: its 95th percentile, but no more than a few
-    /// times its median. A target that has been slow for a minute has a high percentile, and that is no reason to be more
-    /// patient with it.
-    pub late_after: Option<Duration>,
-    /// 95 of 100 whole answers are there within this time; `None` with too few to tell.
-    pub p95_whole: Option<Duration>,
-    /// From then on a whole answer is late, likewise.
-    pub late_after_whole: Option<Duration>,
     /// Calls that it was ever asked for.
     pub calls: u64,
     /// The share of its traffic that it can be given by now: below 1.0 while it is new or has just recovered.
     pub warmth: f64,
+}
+
+/// How long a target's answers take at most, but for few: the first token of a stream, or a whole answer. With too few
+/// answers nobody can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slowest {
+    /// 95 of 100 are there within this time.
+    pub p95: Option<Duration>,
+    /// From then on one is late, and a second target may be asked: the 95th percentile, but no more than a few times the
+    /// median. A target that has been slow for a minute has a high percentile, and that is no reason to be more patient
+    /// with it.
+    pub late_after: Option<Duration>,
 }
 
 impl Measured {
@@ -112,10 +114,6 @@ impl Measured {
         tokens_per_second: None,
         failure_rate: 0.0,
         in_flight: 0,
-        p95_first_token: None,
-        late_after: None,
-        p95_whole: None,
-        late_after_whole: None,
         calls: 0,
         warmth: 1.0,
     };
@@ -228,13 +226,18 @@ impl Figures {
             tokens_per_second: self.streamed_rate.value().or_else(|| self.whole_rate.value()),
             failure_rate: self.failures.at(now, OUTCOME_MEMORY, PRESUMED_CALLS),
             in_flight: self.in_flight,
-            p95_first_token: self.first_tokens.p95(),
-            late_after: self.first_tokens.late_after(),
-            p95_whole: self.wholes.p95(),
-            late_after_whole: self.wholes.late_after(),
             calls: self.calls,
             warmth: self.warmth(now),
         }
+    }
+
+    /// How long its answers take at most, but for few.
+    pub fn slowest(&self, answering: Answering) -> Slowest {
+        let sketch = match answering {
+            Answering::Streamed => &self.first_tokens,
+            Answering::Whole => &self.wholes,
+        };
+        Slowest { p95: sketch.p95(), late_after: sketch.late_after() }
     }
 
     fn warmth(&self, now: Moment) -> f64 {

@@ -16,7 +16,7 @@ mod sketch;
 mod tests;
 
 pub use affinity::{AffinityKey, affinity};
-pub use figures::{Answering, Asked, Figures, Measured};
+pub use figures::{Answering, Asked, Figures, Measured, Slowest};
 pub use headroom::{Allowance, ProviderLimits};
 pub(crate) use headroom::{DRY_HEADROOM, TIGHT_HEADROOM};
 pub use hedging::{HedgeBudget, Hedging};

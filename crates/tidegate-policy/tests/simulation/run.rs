@@ -223,7 +223,7 @@ impl Run {
         known.breaker.begin(now);
         known.limits.take(request.input_tokens);
         let asked = known.figures.begin(now, Answering::Streamed);
-        let p95 = known.figures.measured(now).late_after;
+        let p95 = known.figures.slowest(Answering::Streamed).late_after;
         self.calls[call].asked.push(target);
         self.calls[call].open.push(index);
         self.attempts.push(Attempt {

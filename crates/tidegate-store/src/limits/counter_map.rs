@@ -1,10 +1,11 @@
 //! The counters in memory, by scope.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hashbrown::HashTable;
+use rustc_hash::FxBuildHasher;
 use tidegate_policy::{Counters, Moment, Spending, Stamp};
 
 use crate::Scope;
@@ -26,6 +27,7 @@ const FORGOTTEN_AFTER: Moment = Moment::from_secs(25 * 60 * 60);
 #[derive(Debug)]
 pub(super) struct Counter {
     id: u64,
+    scope: Scope,
     state: Mutex<CounterState>,
 }
 
@@ -54,8 +56,24 @@ impl Counter {
 
 #[derive(Debug)]
 pub(super) struct CounterMap {
-    shards: Vec<Mutex<HashMap<Scope, Arc<Counter>>>>,
+    shards: Vec<Mutex<Shard>>,
     next_id: AtomicU64,
+}
+
+type Shard = HashTable<Known>;
+
+/// A counter with the hash of its scope: a table that grows need not look at every scope again. Of keys there may be a
+/// million. Whoever names users so that their hashes are alike gains no more than a look through those of one shard.
+#[derive(Debug)]
+struct Known {
+    hash: u64,
+    counter: Arc<Counter>,
+}
+
+impl Known {
+    fn is_of(&self, hash: u64, scope: &Scope) -> bool {
+        self.hash == hash && self.counter.scope == *scope
+    }
 }
 
 impl CounterMap {
@@ -64,7 +82,9 @@ impl CounterMap {
     }
 
     pub(super) fn find(&self, scope: &Scope) -> Option<Arc<Counter>> {
-        self.lock(shard_of(scope)).get(scope).cloned()
+        let hash = hash_of(scope);
+        let shard = self.lock(shard_of(hash));
+        shard.find(hash, |known| known.is_of(hash, scope)).map(|known| Arc::clone(&known.counter))
     }
 
     /// The counter of a scope; a new one, if there is none, that begins with this spending.
@@ -75,37 +95,35 @@ impl CounterMap {
         now: &Stamp,
         ask_again_at: Option<Moment>,
     ) -> Arc<Counter> {
-        let mut shard = self.lock(shard_of(scope));
-        if is_named_by_caller(scope)
-            && shard.len() >= MOST_NAMED_BY_CALLERS / SHARDS
-            && !shard.contains_key(scope)
-        {
+        let hash = hash_of(scope);
+        let mut shard = self.lock(shard_of(hash));
+        if let Some(known) = shard.find(hash, |known| known.is_of(hash, scope)) {
+            return Arc::clone(&known.counter);
+        }
+        if is_named_by_caller(scope) && shard.len() >= MOST_NAMED_BY_CALLERS / SHARDS {
             forget_the_least_recent(&mut shard);
         }
-        match shard.entry(scope.clone()) {
-            Entry::Occupied(entry) => entry.get().clone(),
-            Entry::Vacant(entry) => {
-                let mut counters = Counters::default();
-                if let Some(spending) = spending {
-                    counters.restore(spending, now);
-                }
-                let state =
-                    CounterState { counters, is_retired: false, ask_again_at, last_used: now.moment() };
-                let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-                entry.insert(Arc::new(Counter { id, state: Mutex::new(state) })).clone()
-            }
+        let mut counters = Counters::default();
+        if let Some(spending) = spending {
+            counters.restore(spending, now);
         }
+        let state = CounterState { counters, is_retired: false, ask_again_at, last_used: now.moment() };
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let counter = Arc::new(Counter { id, scope: scope.clone(), state: Mutex::new(state) });
+        shard.insert_unique(hash, Known { hash, counter: Arc::clone(&counter) }, |known| known.hash);
+        counter
     }
 
     /// Forgets what is idle, in one shard; in all of them, when it is called with every number.
     ///
     /// `can_ask`: whether what a caller's counters knew can be asked for again.
     pub(super) fn tidy(&self, number: usize, now: &Stamp, can_ask: bool) {
-        self.lock(number % SHARDS).retain(|scope, counter| {
+        self.lock(number % SHARDS).retain(|Known { counter, .. }| {
             let mut state = counter.lock();
             state.counters.tidy(now);
             let is_old = state.last_used + FORGOTTEN_AFTER < now.moment();
-            let forget = can_ask && is_old && is_named_by_caller(scope) && state.counters.is_at_rest();
+            let forget =
+                can_ask && is_old && is_named_by_caller(&counter.scope) && state.counters.is_at_rest();
             state.is_retired |= forget;
             !forget
         });
@@ -116,7 +134,7 @@ impl CounterMap {
         (0..SHARDS).map(|number| self.lock(number).len()).sum()
     }
 
-    fn lock(&self, number: usize) -> MutexGuard<'_, HashMap<Scope, Arc<Counter>>> {
+    fn lock(&self, number: usize) -> MutexGuard<'_, Shard> {
         self.shards[number].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -127,11 +145,13 @@ pub(super) fn is_named_by_caller(scope: &Scope) -> bool {
 }
 
 /// Calls in flight are spared: somebody will come to settle them. They are fewer than the ledger has seats.
-fn forget_the_least_recent(shard: &mut HashMap<Scope, Arc<Counter>>) {
+fn forget_the_least_recent(shard: &mut Shard) {
     let mut idle: Vec<Moment> = shard
         .iter()
-        .filter(|(scope, counter)| is_named_by_caller(scope) && counter.lock().counters.is_at_rest())
-        .map(|(_, counter)| counter.lock().last_used)
+        .filter(|known| is_named_by_caller(&known.counter.scope))
+        .map(|known| known.counter.lock())
+        .filter(|state| state.counters.is_at_rest())
+        .map(|state| state.last_used)
         .collect();
     if idle.is_empty() {
         return;
@@ -140,26 +160,23 @@ fn forget_the_least_recent(shard: &mut HashMap<Scope, Arc<Counter>>) {
     let (_, until, _) = idle.select_nth_unstable(place);
     let until = *until;
     let mut left = place + 1;
-    shard.retain(|scope, counter| {
+    shard.retain(|Known { counter, .. }| {
         let mut state = counter.lock();
-        let forget =
-            left > 0 && is_named_by_caller(scope) && state.last_used <= until && state.counters.is_at_rest();
+        let forget = left > 0
+            && is_named_by_caller(&counter.scope)
+            && state.last_used <= until
+            && state.counters.is_at_rest();
         state.is_retired |= forget;
         left -= usize::from(forget);
         !forget
     });
 }
 
-/// The last bytes of an id are random, and those of a name good enough.
-fn shard_of(scope: &Scope) -> usize {
-    let name = match scope {
-        Scope::Organization(id) => id.as_str(),
-        Scope::Team(id) => id.as_str(),
-        Scope::Key(id) => id.as_str(),
-        Scope::EndUser(user) => &user.name,
-        Scope::Tag(_, value) => value,
-        Scope::Experiment(name) => name,
-    };
-    let folded = name.bytes().rev().take(4).fold(0usize, |folded, byte| folded * 31 + usize::from(byte));
-    folded % SHARDS
+fn hash_of(scope: &Scope) -> u64 {
+    FxBuildHasher.hash_one(scope)
+}
+
+/// By digits that the tables themselves do not go by.
+fn shard_of(hash: u64) -> usize {
+    usize::try_from(hash >> 40).unwrap_or(0) % SHARDS
 }

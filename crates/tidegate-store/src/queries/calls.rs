@@ -1,13 +1,14 @@
 //! The table `calls`: one row a call. Called by the ledger's writer (insert) and reports (read).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rustc_hash::FxHashMap;
 use tidegate_wire::Usage;
 use uuid::Uuid;
 
 use super::connection::Conditions;
+use super::identity::Identity;
 use super::many::ManyRows;
 use crate::{
     database::{Database, Kind, Row, Transaction, Value, query_text},
@@ -48,16 +49,22 @@ pub(crate) async fn insert(
 ) -> Result<u64, StoreError> {
     static INSERTS: ManyRows = ManyRows::new("calls", &COLUMNS, unless_there);
     static ALIKE: ManyRows = ManyRows::sharing("calls", &SHARED, &OWN, unless_there);
-    let mut alike = BTreeMap::<Shape<'_>, Vec<&LedgerEntry>>::new();
+    let mut places = FxHashMap::<Shape, usize>::default();
+    let mut alike = Vec::<Vec<&LedgerEntry>>::new();
     let mut others = Vec::new();
     for entry in entries {
-        match Shape::of(entry) {
-            Some(shape) => alike.entry(shape).or_default().push(entry),
-            None => others.push(entry),
+        let Some(shape) = Shape::of(entry) else {
+            others.push(entry);
+            continue;
+        };
+        let place = *places.entry(shape).or_insert(alike.len());
+        match alike.get_mut(place) {
+            Some(alike) => alike.push(entry),
+            None => alike.push(vec![entry]),
         }
     }
     let mut inserted = 0;
-    for entries in alike.into_values() {
+    for entries in alike {
         match entries.first() {
             Some(first) if entries.len() >= LEAST_ALIKE => {
                 let mut shared = Vec::with_capacity(SHARED.len());
@@ -152,18 +159,18 @@ fn push_own(values: &mut Vec<Value>, entry: &LedgerEntry) {
 }
 
 /// What calls must have in common to be written together.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Shape<'entry> {
-    texts: [Option<&'entry str>; 12],
-    outcome: &'static str,
+#[derive(PartialEq, Eq, Hash)]
+struct Shape {
+    texts: [Identity; 12],
+    outcome: Outcome,
     tokens: [u64; 6],
     status: Option<u16>,
     flags: [bool; 2],
 }
 
-impl<'entry> Shape<'entry> {
+impl Shape {
     /// `None` for a call with more to say than most.
-    fn of(entry: &'entry LedgerEntry) -> Option<Self> {
+    fn of(entry: &LedgerEntry) -> Option<Self> {
         let is_plain = entry.tags.is_empty()
             && entry.dropped.is_empty()
             && entry.cache.is_none()
@@ -171,20 +178,20 @@ impl<'entry> Shape<'entry> {
         let usage = &entry.usage;
         is_plain.then(|| Self {
             texts: [
-                entry.end_user.as_ref().map(cut),
-                Some(cut(&entry.dialect)),
-                Some(cut(&entry.operation)),
-                entry.model.as_ref().map(cut),
-                entry.provider.as_ref().map(cut),
-                entry.upstream_model.as_ref().map(cut),
-                entry.key_label.as_ref().map(cut),
-                entry.failure.as_ref().map(cut),
-                entry.finish_reason.as_ref().map(cut),
-                entry.prices.as_ref().map(cut),
-                entry.organization_id.as_ref().map(cut),
-                entry.service_tier.as_ref().map(cut),
+                Identity::of_optional(entry.end_user.as_ref()),
+                Identity::of(&entry.dialect),
+                Identity::of(&entry.operation),
+                Identity::of_optional(entry.model.as_ref()),
+                Identity::of_optional(entry.provider.as_ref()),
+                Identity::of_optional(entry.upstream_model.as_ref()),
+                Identity::of_optional(entry.key_label.as_ref()),
+                Identity::of_optional(entry.failure.as_ref()),
+                Identity::of_optional(entry.finish_reason.as_ref()),
+                Identity::of_optional(entry.prices.as_ref()),
+                Identity::of_optional(entry.organization_id.as_ref()),
+                Identity::of_optional(entry.service_tier.as_ref()),
             ],
-            outcome: entry.outcome.as_str(),
+            outcome: entry.outcome,
             tokens: [
                 usage.cache_write_5m,
                 usage.cache_write_1h,

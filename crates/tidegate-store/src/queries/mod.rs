@@ -9,6 +9,7 @@ mod connection;
 pub(crate) mod credentials;
 pub(crate) mod experiments;
 pub(crate) mod feedback;
+mod identity;
 pub(crate) mod journals;
 pub(crate) mod keys;
 mod many;

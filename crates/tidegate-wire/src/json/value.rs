@@ -4,7 +4,6 @@
 //! another kind, is `None`. Each descent scans the value again, which is cheap for what requests are asked about.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
 
 use serde::Deserialize;
 
@@ -109,13 +108,16 @@ impl<'a> Key<'a> {
     /// Whether it is that name, however it is escaped.
     pub fn is(self, name: &str) -> bool {
         let written = self.text.get(1..self.text.len().saturating_sub(1)).unwrap_or_default();
-        let has_escapes = || memchr::memchr(b'\\', written).is_some();
-        // Every escape is longer than what it stands for.
-        match written.len().cmp(&name.len()) {
-            Ordering::Less => false,
-            Ordering::Equal => written == name.as_bytes() && !has_escapes(),
-            Ordering::Greater => has_escapes() && decode_string(self.text) == name,
+        // Nearly all differ in the first letters; only an escape can stand for something else than it looks like.
+        for (written, named) in written.iter().zip(name.as_bytes()) {
+            if *written == b'\\' {
+                return decode_string(self.text) == name;
+            }
+            if written != named {
+                return false;
+            }
         }
+        written.len() == name.len()
     }
 
     /// The name, its escapes resolved.

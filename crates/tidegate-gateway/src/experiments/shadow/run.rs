@@ -71,8 +71,8 @@ async fn admit(gateway: &Gateway, mut waiting: Waiting) -> Option<Work> {
     let planned = &shadow.planned;
     let provider = &planned.provider;
     if !gateway.places().has_room()
-        || !is_ready(shadow.provider.key_readiness(now))
-        || !is_ready(provider.key_readiness(now))
+        || !shadow.provider.is_at_ease(now)
+        || !is_ready(provider.key_readiness(&planned.target.health, now))
         || !is_ready(planned.target.health.readiness(now))
     {
         return leave_out(ShadowFate::NotReady);

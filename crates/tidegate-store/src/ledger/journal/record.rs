@@ -4,8 +4,10 @@
 //! fields. So a layout, once released, stays as it is. For a change, make a `RecordV2` beside it with the next version
 //! number, encode that one, and keep decoding the old.
 
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
+use rustc_hash::{FxBuildHasher, FxHashSet};
 use serde::{Deserialize, Serialize, Serializer};
 use tidegate_policy::experiments::{Likeness, Seen};
 use tidegate_wire::Usage;
@@ -254,9 +256,9 @@ impl ReadRecordV1<'_> {
             duration_us: self.duration_us,
             time_to_first_token_us: self.time_to_first_token_us,
             organization_id: known.optional(self.organization_id),
-            key_id: known.optional(self.key_id),
+            key_id: known.caller(self.key_id),
             team_id: known.optional(self.team_id),
-            end_user: known.optional(self.end_user),
+            end_user: known.caller(self.end_user),
             dialect: known.text(self.dialect),
             operation: known.text(self.operation),
             model: known.optional(self.model),
@@ -470,40 +472,46 @@ fn cut(whole: &str) -> &str {
     memchr::memchr(0, cut.as_bytes()).and_then(|place| cut.get(..place)).unwrap_or(cut)
 }
 
-/// Texts that were read lately: the calls of a batch say mostly the same, and need not each have a copy of their own.
+/// Texts that were read lately: the calls of a batch say mostly the same, and need not each have a copy of their own. Who
+/// groups calls relies on that: a text that many calls of a batch share lies in one place.
 #[derive(Debug, Default)]
-pub(in crate::ledger) struct KnownTexts(Vec<Option<Arc<str>>>);
+pub(in crate::ledger) struct KnownTexts {
+    /// Words, names of models and what else there is little of.
+    common: FxHashSet<Arc<str>>,
+    /// Who called: perhaps very many, who must not push out the others.
+    callers: Vec<Option<Arc<str>>>,
+}
 
 impl KnownTexts {
-    /// Names of a few models and of those who call at the same time. Texts are short, so all of them take little.
-    const PLACES: usize = 256;
+    /// More are not remembered, and begin anew. Model names come from callers, who may make them up.
+    const MOST_COMMON: usize = 1_024;
+    /// Those who call at the same time, one in each place.
+    const CALLERS: usize = 256;
 
     fn text(&mut self, value: &str) -> Text {
-        self.0.resize(Self::PLACES, None);
-        let place = usize::try_from(mixed(value) % Self::PLACES as u64).unwrap_or(0);
-        if let Some(Some(known)) = self.0.get(place)
-            && **known == *value
-        {
+        if let Some(known) = self.common.get(value) {
             return Text::Shared(Arc::clone(known));
         }
-        let new: Arc<str> = value.into();
-        if let Some(known) = self.0.get_mut(place) {
-            *known = Some(Arc::clone(&new));
+        if self.common.len() >= Self::MOST_COMMON {
+            self.common.clear();
         }
+        let new: Arc<str> = value.into();
+        self.common.insert(Arc::clone(&new));
         Text::Shared(new)
     }
 
     fn optional(&mut self, value: Option<&str>) -> Option<Text> {
         value.map(|value| self.text(value))
     }
-}
 
-/// A number made of a text's length and ends. Ids differ at their ends, and for names that do not there is comparison.
-fn mixed(value: &str) -> u64 {
-    let bytes = value.as_bytes();
-    let last = bytes.last_chunk::<8>().map_or(0, |chunk| u64::from_le_bytes(*chunk));
-    let first = bytes.first_chunk::<4>().map_or(0, |chunk| u64::from(u32::from_le_bytes(*chunk)));
-    let ends = last ^ (first << 16) ^ u64::from(*bytes.first().unwrap_or(&0));
-    // A multiplication spreads to the highest bits, which are taken.
-    (ends ^ (bytes.len() as u64).rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40
+    fn caller(&mut self, value: Option<&str>) -> Option<Text> {
+        let value = value?;
+        self.callers.resize(Self::CALLERS, None);
+        let place = usize::try_from(FxBuildHasher.hash_one(value)).unwrap_or(0) % Self::CALLERS;
+        let known = self.callers.get_mut(place)?;
+        match known {
+            Some(known) if **known == *value => Some(Text::Shared(Arc::clone(known))),
+            _ => Some(Text::Shared(Arc::clone(known.insert(value.into())))),
+        }
+    }
 }

@@ -37,6 +37,9 @@ const POSTGRES_LOCK: i64 = 0x5449_4445_0000_0005;
 /// The condition under which one scope is looked up batch by batch.
 pub(crate) const BY_BATCH: &str = "batch IN (SELECT number FROM fresh_batches)";
 
+/// What a batch brings of one scope in one hour.
+pub(super) type FreshRow = ((String, i64), Sums);
+
 /// A batch that waits to be folded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FreshBatch {
@@ -58,18 +61,85 @@ pub(crate) struct FoldPlan {
 /// Puts down what a batch brings, sorted by scope and hour.
 pub(super) async fn append(
     transaction: &mut Transaction,
-    rows: &[((String, i64), Sums)],
+    rows: &[FreshRow],
     now: Timestamp,
 ) -> Result<(), StoreError> {
     static ROWS: ManyRows = ManyRows::sharing("scope_fresh", &["batch"], SCOPE_COLUMNS, |_| String::new());
+    static PLAIN: ManyRows = ManyRows::sharing("scope_fresh", &COMMON, &OWN, |_| String::new());
     let insert = query("INSERT INTO fresh_batches (scopes, written_at_ms) VALUES ($1, $2) RETURNING number")
         .bind(i64::try_from(rows.len()).unwrap_or(i64::MAX))
         .bind(now);
     let batch: i64 = transaction.fetch_one(insert).await?.get("number")?;
-    let push = |values: &mut Vec<Value>, ((scope, bucket), sums): &((String, i64), Sums)| {
+    // Of most rows half of the columns are zero, and need no values of their own.
+    let (plain, others): (Vec<&FreshRow>, Vec<&FreshRow>) = rows.iter().partition(|(_, sums)| is_plain(sums));
+    let mut common: [Value; COMMON.len()] = std::array::from_fn(|_| 0_i64.into());
+    common[0] = batch.into();
+    let push = |values: &mut Vec<Value>, ((scope, bucket), sums): &&FreshRow| {
+        values.push(scope.as_str().into());
+        values.push((*bucket).into());
+        values.extend(USUAL.iter().filter_map(|(place, _)| sums.0.get(*place)).map(|sum| Value::from(*sum)));
+    };
+    PLAIN.run_sharing(transaction, &common, &plain, push).await?;
+    let push = |values: &mut Vec<Value>, ((scope, bucket), sums): &&FreshRow| {
         push_scope(values, (scope, *bucket), sums);
     };
-    ROWS.run_sharing(transaction, &[batch.into()], rows, push).await.map(drop)
+    ROWS.run_sharing(transaction, &[batch.into()], &others, push).await.map(drop)
+}
+
+/// The sums that most calls have, with their places among all.
+const USUAL: [(usize, &str); 11] = [
+    (0, "calls"),
+    (1, "answered"),
+    (5, "input_tokens"),
+    (6, "cache_read_tokens"),
+    (10, "output_tokens"),
+    (14, "cost_nanodollars"),
+    (15, "charge_nanodollars"),
+    (18, "duration_us"),
+    (19, "first_tokens"),
+    (20, "time_to_first_token_us"),
+    (21, LONGEST),
+];
+
+const fn is_usual(sum: usize) -> bool {
+    let mut place = 0;
+    while place < USUAL.len() {
+        if USUAL[place].0 == sum {
+            return true;
+        }
+        place += 1;
+    }
+    false
+}
+
+/// The columns of a row without other sums that it has for itself, …
+const OWN: [&str; 2 + USUAL.len()] = {
+    let mut all = ["scope"; 2 + USUAL.len()];
+    all[1] = "bucket_ms";
+    let mut place = 0;
+    while place < USUAL.len() {
+        all[2 + place] = USUAL[place].1;
+        place += 1;
+    }
+    all
+};
+
+/// … and those that all such rows of a batch have in common: the batch, and nothing.
+const COMMON: [&str; 1 + SUMS.len() - USUAL.len()] = {
+    let mut all = ["batch"; 1 + SUMS.len() - USUAL.len()];
+    let (mut sum, mut place) = (0, 1);
+    while sum < SUMS.len() {
+        if !is_usual(sum) {
+            all[place] = SUMS[sum];
+            place += 1;
+        }
+        sum += 1;
+    }
+    all
+};
+
+fn is_plain(sums: &Sums) -> bool {
+    sums.0.iter().enumerate().all(|(place, sum)| *sum == 0 || is_usual(place))
 }
 
 /// The batches that wait, the oldest first.
@@ -183,4 +253,17 @@ fn fold(kind: Kind, table: &str, bucket: &str, condition: &str) -> String {
 fn numbers<'batch>(batches: impl IntoIterator<Item = &'batch FreshBatch>) -> String {
     let numbers: Vec<String> = batches.into_iter().map(|batch| batch.number.to_string()).collect();
     numbers.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_sums_stand_where_they_are_said_to() {
+        for (place, name) in USUAL {
+            assert_eq!(SUMS[place], name);
+        }
+        assert_eq!(COMMON.len() + OWN.len(), 3 + SUMS.len());
+    }
 }

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use rustc_hash::FxHashMap;
 
 use super::{SUMS, Sums, fresh, sums::LONGEST};
 use crate::{
     database::{Transaction, Value},
     error::StoreError,
     ledger::LedgerEntry,
-    queries::{calls::cut, many::ManyRows},
+    queries::{calls::cut, identity::Identity, many::ManyRows},
 };
 
 /// Milliseconds of an hour and of a day; buckets begin at multiples of them, in UTC.
@@ -64,17 +65,26 @@ pub(super) fn add_to(table: &str, key: &str) -> String {
 /// Rows are written in the order of their keys and tables always in the same order: replicas that add to the same rows
 /// wait for each other and never in a circle.
 pub(crate) async fn add(transaction: &mut Transaction, entries: &[LedgerEntry]) -> Result<(), StoreError> {
-    let mut usage_hours = BTreeMap::<(i64, UsageKey<'_>), Sums>::new();
-    let mut wide_hours = BTreeMap::<(ScopeKey<'_>, i64), Sums>::new();
-    let mut own_hours = BTreeMap::<(ScopeKey<'_>, i64), Sums>::new();
+    let mut alike = FxHashMap::<(i64, [Identity; 5]), (&LedgerEntry, Sums)>::default();
+    let mut own = FxHashMap::<(i64, bool, [Identity; 3]), (&LedgerEntry, Sums)>::default();
+    let mut tags = BTreeMap::<(ScopeKey<'_>, i64), Sums>::new();
     for entry in entries {
         let hour = bucket(entry.id.started_at_ms(), HOUR_MS);
         let sums = Sums::of(entry);
         if !entry.is_shadow() {
-            usage_hours.entry((hour, UsageKey::of(entry))).or_default().add(&sums);
+            alike.entry((hour, usage_identity(entry))).or_insert((entry, Sums::default())).1.add(&sums);
+            for (name, value) in entry.tags.iter() {
+                tags.entry((ScopeKey::Tag(name, value), hour)).or_default().add(&sums);
+            }
         }
-        for_each_own_scope(entry, |scope| own_hours.entry((scope, hour)).or_default().add(&sums));
+        let identity = own_identity(entry);
+        own.entry((hour, entry.is_shadow(), identity)).or_insert((entry, Sums::default())).1.add(&sums);
     }
+    let mut usage_hours = BTreeMap::<(i64, UsageKey<'_>), Sums>::new();
+    for ((hour, _), (entry, sums)) in alike {
+        usage_hours.entry((hour, UsageKey::of(entry))).or_default().add(&sums);
+    }
+    let mut wide_hours = BTreeMap::<(ScopeKey<'_>, i64), Sums>::new();
     // Organisations and teams stand in the usage already, in far fewer rows than there are calls.
     for ((hour, UsageKey([organization, team, ..])), sums) in &usage_hours {
         let wide = [(organization, ScopeKey::Organization(organization)), (team, ScopeKey::Team(team))];
@@ -86,11 +96,20 @@ pub(crate) async fn add(transaction: &mut Transaction, entries: &[LedgerEntry]) 
     for ((hour, key), sums) in &usage_hours {
         usage_days.entry((bucket(*hour, DAY_MS), *key)).or_default().add(sums);
     }
+    let mut own_hours = BTreeMap::new();
+    for ((hour, ..), (entry, sums)) in own {
+        for_each_own_scope(entry, |scope| write_out(scope, hour, &sums, &mut own_hours));
+    }
+    for ((tag, hour), sums) in tags {
+        write_out(tag, hour, &sums, &mut own_hours);
+    }
     let mut scope_hours = BTreeMap::new();
-    write_out(wide_hours, &mut scope_hours);
     let mut fresh = BTreeMap::new();
     let has_many = own_hours.len() >= fresh::LEAST_FRESH;
-    write_out(own_hours, if has_many { &mut fresh } else { &mut scope_hours });
+    *if has_many { &mut fresh } else { &mut scope_hours } = own_hours;
+    for ((scope, hour), sums) in wide_hours {
+        write_out(scope, hour, &sums, &mut scope_hours);
+    }
     let mut scope_days = BTreeMap::<(&str, i64), Sums>::new();
     for ((scope, hour), sums) in &scope_hours {
         scope_days.entry((scope, bucket(*hour, DAY_MS))).or_default().add(sums);
@@ -110,12 +129,10 @@ pub(crate) async fn add(transaction: &mut Transaction, entries: &[LedgerEntry]) 
     Ok(())
 }
 
-/// By their text: should an id hold a slash, two of them could read alike, and PostgreSQL refuses a statement with two rows
-/// for one place.
-fn write_out(sums: BTreeMap<(ScopeKey<'_>, i64), Sums>, texts: &mut BTreeMap<(String, i64), Sums>) {
-    for ((key, hour), sums) in sums {
-        texts.entry((key.text(), hour)).or_default().add(&sums);
-    }
+/// By its text: should an id hold a slash, two scopes could read alike, and PostgreSQL refuses a statement with two rows for
+/// one place.
+fn write_out(scope: ScopeKey<'_>, hour: i64, sums: &Sums, texts: &mut BTreeMap<(String, i64), Sums>) {
+    texts.entry((scope.text(), hour)).or_default().add(sums);
 }
 
 fn rows<K>(sums: BTreeMap<K, Sums>) -> Vec<(K, Sums)> {
@@ -138,6 +155,21 @@ impl<'entry> UsageKey<'entry> {
                 .map(|text| text.as_ref().map_or("", cut)),
         )
     }
+}
+
+/// What calls have in common that [`UsageKey`] does not tell apart.
+fn usage_identity(entry: &LedgerEntry) -> [Identity; 5] {
+    [&entry.organization_id, &entry.team_id, &entry.model, &entry.provider, &entry.upstream_model]
+        .map(|text| Identity::of_optional(text.as_ref()))
+}
+
+/// What calls have in common that [`for_each_own_scope`] does not tell apart.
+fn own_identity(entry: &LedgerEntry) -> [Identity; 3] {
+    if entry.is_shadow() {
+        let experiment = entry.exposure.as_ref().map(|exposure| &exposure.experiment);
+        return [experiment, None, None].map(Identity::of_optional);
+    }
+    [&entry.organization_id, &entry.end_user, &entry.key_id].map(|text| Identity::of_optional(text.as_ref()))
 }
 
 /// A scope before it is written out.
@@ -165,7 +197,7 @@ impl ScopeKey<'_> {
     }
 }
 
-/// The scopes of a call below its organisation and team.
+/// The scopes of a call below its organisation and team, but for its tags.
 fn for_each_own_scope<'entry>(entry: &'entry LedgerEntry, mut each: impl FnMut(ScopeKey<'entry>)) {
     if entry.is_shadow() {
         // Nobody's call: what it costs is the experiment's alone.
@@ -179,9 +211,6 @@ fn for_each_own_scope<'entry>(entry: &'entry LedgerEntry, mut each: impl FnMut(S
     }
     // Calls without a key are a row too, so that a report by key is complete.
     each(ScopeKey::Key(entry.key_id.as_ref().map_or("", cut)));
-    for (name, value) in entry.tags.iter() {
-        each(ScopeKey::Tag(name, value));
-    }
 }
 
 fn push_usage(values: &mut Vec<Value>, row: &((i64, UsageKey<'_>), Sums)) {

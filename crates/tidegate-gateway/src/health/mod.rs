@@ -3,136 +3,24 @@
 //! Everything here is shared by all workers: atomics, and one short lock for a target's breaker and figures, never held
 //! across an await.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+mod key;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tidegate_policy::routing::{Answering, Asked, Figures, Measured, Standing};
+use tidegate_policy::routing::{Answering, Asked, Figures, Measured, Slowest, Standing};
 use tidegate_policy::{Breaker, BreakerSettings, BreakerState, Comeback, Moment, Readiness, WhyOut};
 use tidegate_wire::{FailureKind, Usage};
+
+pub(crate) use key::{KeyHealth, TroubledKeys};
+use key::{LastFailure, PROBE_AFTER, SharedMoment};
 
 use crate::clock::Clock;
 use crate::provider_limits::LimitsByKey;
 
-/// After this time a key or target that is out is probed by one real call: a revoked key may have been restored, a model
-/// deployed.
-const PROBE_AFTER: Duration = Duration::from_secs(60);
-
 /// For so long after an answer of its own a target is not given up because of what another replica says.
 const HEARSAY_AFTER: Duration = Duration::from_secs(1);
-
-/// A moment that many threads may set: milliseconds since the gateway started; 0 is never.
-#[derive(Debug, Default)]
-struct SharedMoment(AtomicU64);
-
-impl SharedMoment {
-    fn get(&self) -> Moment {
-        Moment::from_millis(self.0.load(Ordering::Relaxed))
-    }
-
-    fn set(&self, moment: Moment) {
-        self.0.store(u64::try_from(moment.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    fn clear(&self) {
-        self.0.store(0, Ordering::Relaxed);
-    }
-}
-
-/// The latest failure, and when that was.
-#[derive(Debug, Default)]
-struct LastFailure {
-    /// Its place in the list of kinds, from 1 on; 0 is none.
-    kind: AtomicU8,
-    at: SharedMoment,
-}
-
-impl LastFailure {
-    fn note(&self, kind: FailureKind, now: Moment) {
-        let place = FailureKind::ALL.iter().position(|other| *other == kind).unwrap_or(0);
-        self.kind.store(u8::try_from(place + 1).unwrap_or(0), Ordering::Relaxed);
-        self.at.set(now);
-    }
-
-    fn get(&self) -> Option<(FailureKind, Moment)> {
-        let place = usize::from(self.kind.load(Ordering::Relaxed)).checked_sub(1)?;
-        Some((*FailureKind::ALL.get(place)?, self.at.get()))
-    }
-}
-
-/// How one key of a provider is doing.
-#[derive(Debug, Default)]
-pub(crate) struct KeyHealth {
-    cool_until: SharedMoment,
-    out_until: SharedMoment,
-    last_failure: LastFailure,
-}
-
-impl KeyHealth {
-    pub(crate) fn readiness(&self, now: Moment) -> Readiness {
-        let out_until = self.out_until.get();
-        if out_until > now {
-            return Readiness::Out { why: WhyOut::KeysRefused, probe_at: out_until };
-        }
-        let until = self.cool_until.get();
-        if until > now { Readiness::Cooling { until } } else { Readiness::Ready }
-    }
-
-    pub(crate) fn is_ready(&self, now: Moment) -> bool {
-        self.readiness(now) == Readiness::Ready
-    }
-
-    /// Says that the key is used now. When it was out and its probe is due, this is the probe, and others wait for its
-    /// outcome.
-    pub(crate) fn begin(&self, now: Moment) {
-        let out_until = self.out_until.get();
-        if out_until != Moment::ZERO && out_until <= now {
-            self.out_until.set(now + PROBE_AFTER);
-        }
-    }
-
-    pub(crate) fn succeed(&self) {
-        self.out_until.clear();
-    }
-
-    /// Forgets what is known against the key.
-    pub(crate) fn reset(&self) {
-        self.out_until.clear();
-        self.cool_until.clear();
-    }
-
-    pub(crate) fn cool(&self, kind: FailureKind, now: Moment, until: Moment) {
-        self.last_failure.note(kind, now);
-        self.cool_until.set(until.max(self.cool_until.get()));
-    }
-
-    pub(crate) fn put_out(&self, kind: FailureKind, now: Moment) {
-        self.last_failure.note(kind, now);
-        self.out_until.set(now + PROBE_AFTER);
-    }
-
-    /// Another replica was told by the provider to wait so long.
-    pub(crate) fn rest_until(&self, until: Moment) {
-        self.cool_until.set(until.max(self.cool_until.get()));
-    }
-
-    /// The key was refused to another replica.
-    pub(crate) fn out_until(&self, until: Moment) {
-        self.out_until.set(until.max(self.out_until.get()));
-    }
-
-    /// If it is out, the next call may find out whether it still is.
-    pub(crate) fn probe_soon(&self, now: Moment) {
-        if self.out_until.get() > now {
-            self.out_until.set(now);
-        }
-    }
-
-    /// What was last held against it, and when.
-    pub(crate) fn last_failure(&self) -> Option<(FailureKind, Moment)> {
-        self.last_failure.get()
-    }
-}
 
 /// How one target (a provider's model) is doing, whatever the key.
 #[derive(Debug)]
@@ -144,6 +32,7 @@ pub(crate) struct TargetHealth {
     has_series: AtomicBool,
     usual: UsualCall,
     limits: LimitsByKey,
+    troubled_keys: TroubledKeys,
     answered_at: SharedMoment,
 }
 
@@ -174,6 +63,7 @@ impl TargetHealth {
             has_series: AtomicBool::new(false),
             usual: UsualCall::default(),
             limits: LimitsByKey::default(),
+            troubled_keys: TroubledKeys::default(),
             answered_at: SharedMoment::default(),
         }
     }
@@ -208,6 +98,11 @@ impl TargetHealth {
         self.state().figures.measured(now)
     }
 
+    /// How long its answers take at most, but for few.
+    pub(crate) fn slowest(&self, answering: Answering) -> Slowest {
+        self.state().figures.slowest(answering)
+    }
+
     /// Its breaker's state.
     pub(crate) fn breaker(&self, now: Moment) -> BreakerState {
         self.state().breaker.state(now)
@@ -232,6 +127,11 @@ impl TargetHealth {
     /// What its provider says of its limits.
     pub(crate) fn limits(&self) -> &LimitsByKey {
         &self.limits
+    }
+
+    /// Its provider's keys that it has refused or told to wait, whatever they may elsewhere.
+    pub(crate) fn troubled_keys(&self) -> &TroubledKeys {
+        &self.troubled_keys
     }
 
     fn begin(&self, now: Moment, answering: Answering) -> Asked {
@@ -303,9 +203,11 @@ impl TargetHealth {
         self.state().breaker.probe_soon(now);
     }
 
-    /// The configuration was read anew: a model that was missing may have been deployed. The breaker keeps what it knows.
+    /// The configuration was read anew: a model that was missing may have been deployed, its keys allowed more. The breaker
+    /// keeps what it knows.
     pub(crate) fn readmit(&self) {
         self.out_until.clear();
+        self.troubled_keys.clear();
     }
 
     /// It failed in the middle of an answer, after its attempt had succeeded so far.
