@@ -329,3 +329,35 @@ async fn outage(dialect: Dialect, kind: &'static str, stream: bool, down: Durati
     let back = back.unwrap_or(Duration::MAX);
     assert!(back >= down && back < down + Duration::from_secs(5), "{what}: back after {back:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_key_met_at_one_model_is_held_against_it_there_alone_unless_it_is_the_keys_own_matter() {
+    for (dialect, kind) in DIALECTS {
+        for (bad, is_of_model, state) in [
+            ("rate-limited-60s", true, "cooling"),
+            ("out-of-quota", true, "out"),
+            ("credentials-403", true, "out"),
+            ("credentials-401", false, "out"),
+        ] {
+            let sim = simulator().await;
+            let yaml = providers(&sim, dialect, kind, &[("one", "[good]"), ("two", "[good]")])
+                + &format!("models:\n  m: {{ targets: [one/{bad}, one/fine, two/fine] }}\n");
+            let gateway = TestGateway::start(&yaml).await;
+            let client = Client::new(gateway.address());
+            let answering = if is_of_model { "one/fine" } else { "two/fine" };
+            for attempts in ["2", "1"] {
+                let received = ask(&client, dialect, "m", false).await;
+                let what = format!("{kind}, {bad}: {}", received.text());
+                assert_eq!(received.status, 200, "{what}");
+                assert_eq!(received.header("x-tidegate-target"), answering, "{what}");
+                assert_eq!(received.header("x-tidegate-attempts"), attempts, "{what}");
+            }
+            let reports = gateway.gateway().targets();
+            let state_of = |target: &str| {
+                reports.iter().find(|report| report.target == target).unwrap().state.as_str().to_owned()
+            };
+            assert_eq!(state_of(&format!("one/{bad}")), state, "{kind}, {bad}");
+            assert_eq!(state_of("one/fine"), if is_of_model { "closed" } else { "out" }, "{kind}, {bad}");
+        }
+    }
+}

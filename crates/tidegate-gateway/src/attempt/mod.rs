@@ -333,7 +333,7 @@ impl<'a> Attempting<'a> {
         let kind = failure.kind;
         let key = self.planned.provider.keys.get(self.key).map(|key| {
             let here = self.planned.target.health.troubled_keys();
-            let here = is_of_model(failure.status).then(|| here.get(key.fingerprint())).flatten();
+            let here = is_of_model(failure).then(|| here.get(key.fingerprint())).flatten();
             here.unwrap_or_else(|| Arc::clone(&key.health))
         });
         match (rule(kind).health, key) {
@@ -352,8 +352,8 @@ impl<'a> Attempting<'a> {
 
 /// Whether what was said against a key holds for the model that was asked. Limits are, and so is what a key may; that it
 /// is unknown (401) or has nothing left to pay with (402, 400) holds everywhere.
-fn is_of_model(status: Option<u16>) -> bool {
-    matches!(status, Some(403 | 429))
+fn is_of_model(failure: &Failure) -> bool {
+    failure.kind == FailureKind::RateLimited || matches!(failure.status, Some(403 | 429))
 }
 
 /// Counts a failure in the middle of a stream, after its attempt had succeeded so far. A deadline that passes while the

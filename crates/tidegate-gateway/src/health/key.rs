@@ -176,3 +176,27 @@ impl TroubledKeys {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_more_keys_than_are_remembered_the_others_go_by_what_holds_everywhere() {
+        let troubled = TroubledKeys::default();
+        assert!(troubled.find(0).is_none());
+        let now = Moment::from_secs(1);
+        let rest = Moment::from_secs(5);
+        for key in 0..70 {
+            if let Some(here) = troubled.get(key) {
+                here.cool(FailureKind::RateLimited, now, rest);
+            }
+        }
+        let is_cooling = |key| {
+            troubled.find(key).is_some_and(|here| here.readiness(now) == Readiness::Cooling { until: rest })
+        };
+        assert_eq!((0..70).filter(|key| is_cooling(*key)).count(), MOST_KEYS);
+        troubled.clear();
+        assert!(troubled.find(0).is_none());
+    }
+}

@@ -53,7 +53,9 @@ pub(super) fn predicted(call: &Call) -> u64 {
 
 /// All members of these names: of two with the same name some parsers take the first.
 fn top_level<'a>(call: &'a Call, names: &'static [&'static str]) -> impl Iterator<Item = Value<'a>> {
-    call.document.members().filter(|(key, _)| names.iter().any(|name| key.is(name))).map(|(_, value)| value)
+    let may_have_any = names.iter().any(|name| call.document.may_have(name));
+    let members = may_have_any.then(|| call.document.members()).into_iter().flatten();
+    members.filter(|(key, _)| names.iter().any(|name| key.is(name))).map(|(_, value)| value)
 }
 
 /// The highest limit. `None`, if one of them is none: to some servers zero or less means as many as the model likes.

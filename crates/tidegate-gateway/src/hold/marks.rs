@@ -3,11 +3,19 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
+use aho_corasick::AhoCorasick;
 use memchr::memmem::Finder;
+
+/// The words that say so.
+const MARKS: [&str; 8] =
+    ["image", "\"file", "\"document\"", "cachedContent", "audio", "cache_control", "\"inline", "ignature\""];
+
+/// How an escape of a letter begins.
+const ESCAPE: &str = "\\u00";
 
 /// What the body mentions, found by words that all dialects use for it. A word may stand in a text, too: then the estimate
 /// is too high.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Marks {
     /// Images at most.
     pub(super) images: u64,
@@ -21,21 +29,14 @@ pub(super) struct Marks {
 
 impl Marks {
     pub(super) fn of(body: &[u8]) -> Self {
+        static ANY: OnceLock<Option<AhoCorasick>> = OnceLock::new();
         static WORDS: OnceLock<[Finder<'static>; 8]> = OnceLock::new();
+        let any = ANY.get_or_init(|| AhoCorasick::new(MARKS.iter().chain(&[ESCAPE])).ok());
+        if any.as_ref().is_some_and(|any| !any.is_match(body)) {
+            return Self::default();
+        }
         let [image, file, document, cached, audio, cache_control, inline, signature] =
-            WORDS.get_or_init(|| {
-                [
-                    "image",
-                    "\"file",
-                    "\"document\"",
-                    "cachedContent",
-                    "audio",
-                    "cache_control",
-                    "\"inline",
-                    "ignature\"",
-                ]
-                .map(Finder::new)
-            });
+            WORDS.get_or_init(|| MARKS.map(Finder::new));
         let body = &*without_needless_escapes(body);
         let has = |word: &Finder<'_>| word.find(body).is_some();
         Self {
@@ -51,8 +52,8 @@ impl Marks {
 /// The body with its words as every JSON parser reads them: `"im\u0061ge"` is an image. No encoder escapes letters, so
 /// hardly any body is copied for this.
 fn without_needless_escapes(body: &[u8]) -> Cow<'_, [u8]> {
-    static ESCAPE: OnceLock<Finder<'static>> = OnceLock::new();
-    let escape = ESCAPE.get_or_init(|| Finder::new(b"\\u00"));
+    static FINDER: OnceLock<Finder<'static>> = OnceLock::new();
+    let escape = FINDER.get_or_init(|| Finder::new(ESCAPE));
     let mut plain: Option<Vec<u8>> = None;
     let mut copied = 0;
     for place in escape.find_iter(body) {

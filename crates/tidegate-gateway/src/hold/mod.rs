@@ -66,20 +66,23 @@ pub(crate) async fn hold(
     {
         estimate = counted;
     }
-    keep_affordable(gateway, call, plan, &estimate, most)
+    let highest = keep_affordable(gateway, call, plan, &estimate, most)
         .map_err(|error| Box::new(NotHeld::TooDear(error)))?;
-    let highest = |estimate: &Estimate<'_>| charged(call, ceiling(estimate, plan).unwrap_or_default());
-    let amounts = |estimate: &Estimate<'_>| Amounts { tokens, cost: highest(estimate) };
+    let highest = charged(call, highest);
+    let amounts = |estimate: &Estimate<'_>| {
+        let cost = charged(call, ceiling(estimate, plan).unwrap_or_default());
+        Amounts { tokens, cost }
+    };
     if plan.hedge.is_some() {
         // Two targets may be paid for it. Where there is no room for both, one of them has to do.
-        let both = NanoDollars(highest(&estimate).0.saturating_mul(2));
+        let both = NanoDollars(highest.0.saturating_mul(2));
         if most.is_none_or(|most| both <= most)
             && let Ok(hold) = reserve(gateway, call, &levels, Amounts { tokens, cost: both }).await
         {
             return Ok(Some(hold));
         }
     }
-    let mut reserved = reserve(gateway, call, &levels, amounts(&estimate)).await;
+    let mut reserved = reserve(gateway, call, &levels, Amounts { tokens, cost: highest }).await;
     if let Err(Refused::Budget { usd, used, held, .. }) = reserved
         // By its size the call does not fit. Its text may have a fourth of that in tokens: worth counting, unless even far
         // less would not fit.
@@ -261,24 +264,30 @@ fn ceiling(estimate: &Estimate<'_>, plan: &Plan) -> Option<NanoDollars> {
     plan.targets.iter().chain(&plan.other_arms).filter_map(|planned| estimate.ceiling(planned)).max()
 }
 
-/// Leaves only targets of which is known that the call may go there: with a price, and within the limit for one call.
+/// Leaves only targets of which is known that the call may go there: with a price, and within the limit for one call. Gives
+/// what it costs at most, there or in another arm of its experiment.
 fn keep_affordable(
     gateway: &Gateway,
     call: &Call,
     plan: &mut Plan,
     estimate: &Estimate<'_>,
     most: Option<NanoDollars>,
-) -> Result<(), GatewayError> {
+) -> Result<NanoDollars, GatewayError> {
+    let in_other_arms = plan.other_arms.iter().filter_map(|planned| estimate.ceiling(planned)).max();
+    let mut highest = in_other_arms.unwrap_or_default();
     let mut too_dear_ones: SmallVec<[TooDear; 2]> = SmallVec::new();
-    plan.targets.retain(|planned| match too_dear(estimate, planned, most) {
-        None => true,
-        Some(dear) => {
+    plan.targets.retain(|planned| match within(estimate, planned, most) {
+        Ok(ceiling) => {
+            highest = highest.max(ceiling);
+            true
+        }
+        Err(dear) => {
             too_dear_ones.push(dear);
             false
         }
     });
     if !plan.targets.is_empty() {
-        return Ok(());
+        return Ok(highest);
     }
     // The cheapest of those that are too dear says more than one without a price.
     let least = too_dear_ones.into_iter().min();
@@ -318,10 +327,17 @@ impl fmt::Display for TooDear {
     }
 }
 
-fn too_dear(estimate: &Estimate<'_>, planned: &Planned, most: Option<NanoDollars>) -> Option<TooDear> {
-    match estimate.ceiling(planned) {
-        None => Some(TooDear::Unpriced(Arc::clone(&planned.target.label))),
-        Some(ceiling) => most.filter(|most| ceiling > *most).map(|most| TooDear::OverLimit { ceiling, most }),
+/// What the call costs at most at this target, where it may go there.
+fn within(
+    estimate: &Estimate<'_>,
+    planned: &Planned,
+    most: Option<NanoDollars>,
+) -> Result<NanoDollars, TooDear> {
+    let ceiling =
+        estimate.ceiling(planned).ok_or_else(|| TooDear::Unpriced(Arc::clone(&planned.target.label)))?;
+    match most.filter(|most| ceiling > *most) {
+        Some(most) => Err(TooDear::OverLimit { ceiling, most }),
+        None => Ok(ceiling),
     }
 }
 
@@ -333,7 +349,7 @@ pub(crate) fn too_dear_for<'a>(
     let most = most_per_call(call);
     let has_budget = || levels_of(gateway, call).iter().any(|level| has_hard_budget(&level.limits));
     let estimate = (most.is_some() || has_budget()).then(|| Estimate::of_size(call, asked_output(call)));
-    move |planned| too_dear(estimate.as_ref()?, planned, most)
+    move |planned| within(estimate.as_ref()?, planned, most).err()
 }
 
 /// Tells the operator of soft budgets that are used up: in the log, in the metrics and in the audit log.

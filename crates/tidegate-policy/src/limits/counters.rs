@@ -1,6 +1,7 @@
 //! All that is counted for one level, and the arithmetic of reserving and settling. The store's limiter keeps one for each
 //! level in memory; the script for Redis does the same there.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use tidegate_catalog::NanoDollars;
@@ -29,7 +30,20 @@ pub struct Stamp {
 impl Stamp {
     /// This moment, which the calendar calls so many seconds since 1970.
     pub fn new(moment: Moment, unix_seconds: i64) -> Self {
-        Self { moment, starts: BudgetPeriod::ALL.map(|period| period.start(unix_seconds)) }
+        // No period begins within an hour, and each call has a stamp or two.
+        thread_local! {
+            static LATEST: Cell<Option<(i64, [PeriodStart; 5])>> = const { Cell::new(None) };
+        }
+        let hour = BudgetPeriod::Hour.start(unix_seconds);
+        let starts = match LATEST.get() {
+            Some((known, starts)) if known == hour => starts,
+            _ => {
+                let starts = BudgetPeriod::ALL.map(|period| period.start(unix_seconds));
+                LATEST.set(Some((hour, starts)));
+                starts
+            }
+        };
+        Self { moment, starts }
     }
 
     /// The moment on the monotonic clock.

@@ -13,7 +13,7 @@ use super::many::ManyRows;
 use crate::{
     database::{Database, Kind, Row, Transaction, Value, query_text},
     error::StoreError,
-    ledger::{CacheState, CallId, CallsQuery, LedgerEntry, Outcome, Tags, Text},
+    ledger::{Attempt, CacheState, CallId, CallsQuery, LedgerEntry, Outcome, Tags, Text},
 };
 
 /// All columns, in the order in which [`push_own`] and [`push_shared`] add the values.
@@ -35,6 +35,9 @@ const MAX_COUNT: u64 = 1 << 40;
 
 /// The dearest call that can be recorded, 70,000 dollars; for the same reason.
 const MAX_COST_NANODOLLARS: u64 = 1 << 46;
+
+/// The status of an attempt that answered.
+const ANSWERED: u16 = 200;
 
 /// Fewer alike ones than this are not worth a statement of their own.
 const LEAST_ALIKE: usize = 16;
@@ -238,8 +241,41 @@ fn push_shared(values: &mut Vec<Value>, entry: &LedgerEntry) {
     ]);
 }
 
+/// As JSON; of a call that its target answered at once, as nearly all are, only how long that took: the rest stands in other
+/// columns.
 fn attempts_text(entry: &LedgerEntry) -> Value {
-    json_text((!entry.attempts.is_empty()).then_some(&entry.attempts))
+    match &entry.attempts[..] {
+        [] => None::<String>.into(),
+        [only] if is_plain(only, entry.provider.as_ref(), entry.upstream_model.as_ref()) => {
+            only.duration_us.to_string().into()
+        }
+        attempts => json_text(Some(&attempts)),
+    }
+}
+
+fn is_plain(attempt: &Attempt, provider: Option<&Text>, upstream_model: Option<&Text>) -> bool {
+    let (Some(provider), Some(model)) = (provider, upstream_model) else { return false };
+    let rest = attempt.target.strip_prefix(provider.as_str()).and_then(|rest| rest.strip_prefix('/'));
+    rest == Some(model.as_str())
+        && attempt.failure.is_none()
+        && attempt.status == Some(ANSWERED)
+        && attempt.used.is_none()
+        && attempt.target.len() <= MAX_TEXT_BYTES
+}
+
+/// What is left of the attempts in [`attempts_text`].
+fn attempts(
+    row: &Row,
+    provider: Option<&Text>,
+    upstream_model: Option<&Text>,
+) -> Result<Vec<Attempt>, StoreError> {
+    let text: Option<String> = row.get("attempts")?;
+    let duration_us = text.as_ref().and_then(|text| text.parse().ok());
+    let Some(((duration_us, provider), model)) = duration_us.zip(provider).zip(upstream_model) else {
+        return json(row, "attempts");
+    };
+    let target = format!("{provider}/{model}").into();
+    Ok(vec![Attempt { target, failure: None, status: Some(ANSWERED), duration_us, used: None }])
 }
 
 /// Texts, numbers and lists of them always have a JSON form.
@@ -344,6 +380,8 @@ fn entry_from_row(row: &Row) -> Result<LedgerEntry, StoreError> {
     let cache = cache
         .map(|word| CacheState::from_word(&word).ok_or_else(|| unknown_word("cache", &word)))
         .transpose()?;
+    let (provider, upstream_model) = (word(row, "provider")?, word(row, "upstream_model")?);
+    let attempts = attempts(row, provider.as_ref(), upstream_model.as_ref())?;
     Ok(LedgerEntry {
         id: CallId::from_uuid(row.get("id")?),
         duration_us: number(row, "duration_us")?,
@@ -354,8 +392,8 @@ fn entry_from_row(row: &Row) -> Result<LedgerEntry, StoreError> {
         dialect: word(row, "dialect")?.unwrap_or_default(),
         operation: word(row, "operation")?.unwrap_or_default(),
         model: word(row, "model")?,
-        provider: word(row, "provider")?,
-        upstream_model: word(row, "upstream_model")?,
+        provider,
+        upstream_model,
         key_label: word(row, "key_label")?,
         streamed: row.get("streamed")?,
         outcome,
@@ -366,7 +404,7 @@ fn entry_from_row(row: &Row) -> Result<LedgerEntry, StoreError> {
         cost_nanodollars: row.optional_number("cost_nanodollars")?,
         prices: word(row, "prices")?,
         tags: json::<Tags>(row, "tags")?,
-        attempts: json(row, "attempts")?,
+        attempts,
         dropped: json(row, "dropped")?,
         cache,
         bytes_in: number(row, "bytes_in")?,

@@ -31,6 +31,33 @@ pub struct Member {
 pub struct Document {
     body: Bytes,
     members: MemberList,
+    names: Names,
+}
+
+/// What the names of an object's members look like, a bit for each: requests are asked for many members that hardly any
+/// has, and mostly one look here tells.
+#[derive(Debug, Clone, Copy, Default)]
+struct Names(u64);
+
+impl Names {
+    fn of(members: &[Member], body: &[u8]) -> Self {
+        members.iter().fold(Self::default(), |names, member| {
+            let quoted = member.key.of(body);
+            let written = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
+            // An escape can stand for anything.
+            let is_plain = !written.contains(&b'\\');
+            Self(names.0 | if is_plain { Self::bit(written) } else { u64::MAX })
+        })
+    }
+
+    fn may_have(self, name: &str) -> bool {
+        self.0 & Self::bit(name.as_bytes()) != 0
+    }
+
+    fn bit(name: &[u8]) -> u64 {
+        let last = name.last().copied().unwrap_or_default();
+        1 << ((name.len() * 5 + usize::from(last)) % 64)
+    }
 }
 
 impl Document {
@@ -38,7 +65,8 @@ impl Document {
     pub fn parse(body: Bytes) -> Result<Self, JsonError> {
         check_utf8(&body)?;
         let members = read_members(&body)?;
-        Ok(Self { body, members })
+        let names = Names::of(&members, &body);
+        Ok(Self { body, members, names })
     }
 
     /// The text, as it was given.
@@ -63,8 +91,16 @@ impl Document {
         })
     }
 
+    /// Whether a member of that name may be there, at a glance; without one, it is mostly told here.
+    pub fn may_have(&self, name: &str) -> bool {
+        self.names.may_have(name)
+    }
+
     /// The member of that name; the last one, if there are several, as the common parsers do.
     pub fn get(&self, name: &str) -> Option<Value<'_>> {
+        if !self.may_have(name) {
+            return None;
+        }
         let member = self.members.iter().rev().find(|member| Key::new(member.key.of(&self.body)).is(name))?;
         Some(Value::new(member.kind, member.value.of(&self.body)))
     }
