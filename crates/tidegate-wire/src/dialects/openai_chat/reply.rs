@@ -23,7 +23,7 @@ use crate::failure::ProviderError;
 use crate::json::{self, Document, Kind};
 use crate::reply::{Choice, FinishReason, Reply, TokenLogprob};
 use crate::tap::Tapped;
-use crate::{ReplyError, ReplyOptions, RequestError, ServedTier, TargetTraits, Usage};
+use crate::{ReplyError, ReplyOptions, RequestError, ServedTier, TargetTraits};
 
 /// Fields of an answer's `rest` that are written inside other objects.
 const WRITTEN_ELSEWHERE: &[&str] = &["usage"];
@@ -44,26 +44,36 @@ pub(super) fn parse_reply(body: &[u8]) -> Result<Reply, ReplyError> {
     })
 }
 
-/// An ordinary answer is one choice that says something in words.
+/// An ordinary answer is one choice that says something in words. Every answer comes by here, so each part is gone through once.
 pub(super) fn glance(answer: &Document) -> Option<Tapped> {
-    let is_absent = |value: Option<json::Value<'_>>| value.is_none_or(json::Value::is_null);
     let mut choices = answer.get("choices")?.elements();
     let choice = choices.next()?;
-    let message = choice.get("message")?;
-    let is_ordinary = choices.next().is_none()
-        && is_absent(answer.get("error"))
-        && is_absent(choice.get("error"))
-        && message.get("content").is_some_and(|content| content.kind() == Kind::String)
-        && is_absent(message.get("tool_calls"))
-        && is_absent(message.get("function_call"));
-    let word = choice.get("finish_reason")?.as_string()?;
-    if !is_ordinary || failure_of(&word).is_some() {
+    if choices.next().is_some() || answer.get("error").is_some_and(|error| !error.is_null()) {
         return None;
     }
-    let usage = match answer.get("usage") {
-        Some(usage) => parse_usage(&usage.deserialize().ok()?).unwrap_or_default(),
-        None => Usage::default(),
-    };
+    let (mut message, mut word) = (None, None);
+    for (key, value) in choice.members() {
+        if key.is("message") {
+            message = Some(value);
+        } else if key.is("finish_reason") {
+            word = Some(value.as_string()?);
+        } else if key.is("error") && !value.is_null() {
+            return None;
+        }
+    }
+    let mut says_something = false;
+    for (key, value) in message?.members() {
+        if key.is("content") {
+            says_something = value.kind() == Kind::String;
+        } else if (key.is("tool_calls") || key.is("function_call")) && !value.is_null() {
+            return None;
+        }
+    }
+    let word = word?;
+    if !says_something || failure_of(&word).is_some() {
+        return None;
+    }
+    let usage = answer.get("usage").and_then(parse_usage).unwrap_or_default();
     let tier = answer.get("service_tier").and_then(json::Value::as_string);
     let tier = ServedTier::of_answer(HERE, tier.as_deref(), None);
     Some(Tapped { usage, tier, finish: Some(parse_finish(&word, false).reason) })

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Usage;
 use crate::conversation::Rest;
+use crate::json::{self, Kind};
 
 const INPUT_DETAILS: &str = "prompt_tokens_details";
 const OUTPUT_DETAILS: &str = "completion_tokens_details";
@@ -16,53 +17,157 @@ const READ: &[&str] = &["prompt_tokens", "completion_tokens", "total_tokens"];
 const READ_IN_DETAILS: &[&str] =
     &["cached_tokens", "audio_tokens", "cache_write_tokens", "reasoning_tokens", "web_search_requests"];
 
+/// A JSON value, read into memory or as it stands in its text.
+pub(super) trait Readable: Copy {
+    /// The members; `None` where it is no object.
+    fn fields(self) -> Option<impl Iterator<Item = (impl AsRef<str>, Self)>>;
+    /// A count of tokens.
+    fn count(self) -> Option<u64>;
+}
+
+impl Readable for &Value {
+    fn fields(self) -> Option<impl Iterator<Item = (impl AsRef<str>, Self)>> {
+        self.as_object().map(|fields| fields.iter())
+    }
+
+    fn count(self) -> Option<u64> {
+        self.as_u64().or_else(|| self.as_f64().and_then(whole))
+    }
+}
+
+impl Readable for json::Value<'_> {
+    fn fields(self) -> Option<impl Iterator<Item = (impl AsRef<str>, Self)>> {
+        (self.kind() == Kind::Object).then(|| self.members().map(|(key, value)| (key.name(), value)))
+    }
+
+    fn count(self) -> Option<u64> {
+        self.as_u64().or_else(|| self.as_f64().and_then(whole))
+    }
+}
+
+/// Counts by their names; 0 where there is none.
+#[derive(Default)]
+struct Counts {
+    prompt: u64,
+    input: u64,
+    completion: u64,
+    output: u64,
+    total: u64,
+    reasoning: u64,
+    prompt_cache_hit: u64,
+    cached: u64,
+    num_cached: u64,
+    cache_read_input: u64,
+    cache_creation_input: u64,
+    search_queries: u64,
+    of_input: Details,
+    of_output: Details,
+    of_tools: Details,
+    of_tools_otherwise: Details,
+}
+
+#[derive(Default)]
+struct Details {
+    cached: u64,
+    cache_write: u64,
+    cache_creation: u64,
+    audio: u64,
+    reasoning: u64,
+    web_searches: u64,
+}
+
+impl Counts {
+    fn of<V: Readable>(fields: impl Iterator<Item = (impl AsRef<str>, V)>) -> Self {
+        let mut counts = Self::default();
+        for (name, value) in fields {
+            let count = match name.as_ref() {
+                "prompt_tokens" => &mut counts.prompt,
+                "input_tokens" => &mut counts.input,
+                "completion_tokens" => &mut counts.completion,
+                "output_tokens" => &mut counts.output,
+                "total_tokens" => &mut counts.total,
+                "reasoning_tokens" => &mut counts.reasoning,
+                "prompt_cache_hit_tokens" => &mut counts.prompt_cache_hit,
+                "cached_tokens" => &mut counts.cached,
+                "num_cached_tokens" => &mut counts.num_cached,
+                "cache_read_input_tokens" => &mut counts.cache_read_input,
+                "cache_creation_input_tokens" => &mut counts.cache_creation_input,
+                "num_search_queries" => &mut counts.search_queries,
+                name => {
+                    let details = match name {
+                        INPUT_DETAILS => &mut counts.of_input,
+                        OUTPUT_DETAILS => &mut counts.of_output,
+                        "server_tool_use_details" => &mut counts.of_tools,
+                        "server_tool_use" => &mut counts.of_tools_otherwise,
+                        _ => continue,
+                    };
+                    *details = value.fields().map(Details::of).unwrap_or_default();
+                    continue;
+                }
+            };
+            *count = value.count().unwrap_or(0);
+        }
+        counts
+    }
+}
+
+impl Details {
+    fn of<V: Readable>(fields: impl Iterator<Item = (impl AsRef<str>, V)>) -> Self {
+        let mut details = Self::default();
+        for (name, value) in fields {
+            let count = match name.as_ref() {
+                "cached_tokens" => &mut details.cached,
+                "cache_write_tokens" => &mut details.cache_write,
+                "cache_creation_tokens" => &mut details.cache_creation,
+                "audio_tokens" => &mut details.audio,
+                "reasoning_tokens" => &mut details.reasoning,
+                "web_search_requests" => &mut details.web_searches,
+                _ => continue,
+            };
+            *count = value.count().unwrap_or(0);
+        }
+        details
+    }
+}
+
 /// Reads a usage object. `None` where it is none or says nothing.
-pub(super) fn parse_usage(value: &Value) -> Option<Usage> {
-    let fields = value.as_object()?;
-    let count = |path: &[&str]| {
-        let found = path.iter().try_fold(value, |value, name| value.get(name))?;
-        found.as_u64().or_else(|| found.as_f64().and_then(whole))
-    };
-    let first =
-        |paths: &[&[&str]]| paths.iter().find_map(|path| count(path).filter(|count| *count > 0)).unwrap_or(0);
-    let reasoning = first(&[&[OUTPUT_DETAILS, "reasoning_tokens"], &["reasoning_tokens"]]);
-    let input = first(&[&["prompt_tokens"], &["input_tokens"]]);
-    let mut output = first(&[&["completion_tokens"], &["output_tokens"]]);
+pub(super) fn parse_usage<V: Readable>(value: V) -> Option<Usage> {
+    let mut fields = value.fields()?.peekable();
+    fields.peek()?;
+    let counts = Counts::of(fields);
+    // The first that says something.
+    let first = |counts: &[u64]| counts.iter().copied().find(|count| *count > 0).unwrap_or(0);
+    let reasoning = first(&[counts.of_output.reasoning, counts.reasoning]);
+    let input = first(&[counts.prompt, counts.input]);
+    let mut output = first(&[counts.completion, counts.output]);
     // xAI leaves reasoning out of the output; its total tells.
-    let total = first(&[&["total_tokens"]]);
-    if reasoning > 0 && total == input.saturating_add(output).saturating_add(reasoning) {
+    if reasoning > 0 && counts.total == input.saturating_add(output).saturating_add(reasoning) {
         output = output.saturating_add(reasoning);
     }
     let cache_read = first(&[
-        &[INPUT_DETAILS, "cached_tokens"],
-        &["prompt_cache_hit_tokens"],
-        &["cached_tokens"],
-        &["num_cached_tokens"],
-        &["cache_read_input_tokens"],
+        counts.of_input.cached,
+        counts.prompt_cache_hit,
+        counts.cached,
+        counts.num_cached,
+        counts.cache_read_input,
     ]);
-    let written = first(&[
-        &[INPUT_DETAILS, "cache_write_tokens"],
-        &[INPUT_DETAILS, "cache_creation_tokens"],
-        &["cache_creation_input_tokens"],
-    ]);
+    let written =
+        first(&[counts.of_input.cache_write, counts.of_input.cache_creation, counts.cache_creation_input]);
     // OpenRouter sometimes counts the same tokens as read and as written; read ones were not written again.
     let not_read = input.checked_sub(cache_read).unwrap_or(written);
-    let usage = Usage {
+    let searches =
+        [counts.of_tools.web_searches, counts.of_tools_otherwise.web_searches, counts.search_queries];
+    Some(Usage {
         input,
         cache_read,
         cache_write_5m: written.min(not_read),
         cache_write_1h: 0,
-        input_audio: first(&[&[INPUT_DETAILS, "audio_tokens"]]),
+        input_audio: counts.of_input.audio,
         output,
         reasoning,
-        output_audio: first(&[&[OUTPUT_DETAILS, "audio_tokens"]]),
-        web_searches: first(&[
-            &["server_tool_use_details", "web_search_requests"],
-            &["server_tool_use", "web_search_requests"],
-            &["num_search_queries"],
-        ]),
-    };
-    (!fields.is_empty()).then_some(usage)
+        output_audio: counts.of_output.audio,
+        web_searches: first(&searches),
+    })
 }
 
 /// Some servers write counts as floating point numbers.
