@@ -240,3 +240,56 @@ async fn who_hangs_up_before_the_answer_is_charged_with_what_the_provider_has_re
         assert!(provider.hung_up(1).await);
     }
 }
+
+#[tokio::test]
+async fn what_stands_behind_an_address_or_is_fetched_by_the_provider_is_reserved_like_a_document() {
+    let part = |part: Value| json!([{"role": "user", "content": [{"type": "text", "text": "Hi"}, part]}]);
+    for more in [
+        json!({"messages": part(json!({"type": "video_url", "video_url": {"url": "https://a/b.mp4"}}))}),
+        json!({"messages": part(json!({"type": "document_url", "document_url": "https://a/b.pdf"}))}),
+        json!({"messages": part(json!({"type": "audio_url", "audio_url": {"url": "https://a/b.mp3"}}))}),
+        json!({"messages": part(json!({"type": "input_audio", "input_audio": {"data": "https://a/b", "format": "mp3"}}))}),
+        json!({"messages": part(json!({"type": "media", "url": "https://a/b"}))}),
+        json!({"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}, {"role": "user", "content": "Hi"}]}),
+        json!({"plugins": [{"id": "file-parser"}]}),
+        json!({"extra_body": {"container": "c1"}}),
+    ] {
+        // 200,000 tokens of input cost 0.2, and 100 of output 0.001.
+        for (usd, status) in [("0.1", 402), ("5", 200)] {
+            let (_gateway, provider, client) =
+                with_budget("openai-compatible", "house", usd, &openai_answer()).await;
+            let mut body =
+                json!({"model": "m", "max_tokens": 100, "messages": [{"role": "user", "content": "Hi"}]});
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let received = client.post(CHAT, &body).await;
+            assert_eq!(received.status, status, "{more}: {}", received.text());
+            assert_eq!(provider.arrived().len(), usize::from(status == 200), "{more}");
+        }
+    }
+    // Nobody knows what a search costs there.
+    for more in [json!({"search_parameters": {"mode": "on"}}), json!({"enable_search": true})] {
+        let (_gateway, provider, client) =
+            with_budget("openai-compatible", "house", "5", &openai_answer()).await;
+        let mut body =
+            json!({"model": "m", "max_tokens": 100, "messages": [{"role": "user", "content": "Hi"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let received = client.post(CHAT, &body).await;
+        assert_eq!(received.status, 403, "{more}: {}", received.text());
+        assert!(provider.arrived().is_empty(), "{more}");
+    }
+    let (_gateway, _provider, client) =
+        with_budget("openai-compatible", "house", "0.1", &openai_answer()).await;
+    let off = json!({"model": "m", "max_tokens": 100, "enable_search": false, "messages": [{"role": "user", "content": "Hi"}]});
+    assert_eq!(client.post(CHAT, &off).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_end_user_whose_name_could_not_be_kept_whole_is_refused() {
+    let (_gateway, provider, client) = with_budget("openai-compatible", "house", "5", &openai_answer()).await;
+    for (user, status) in [("a".repeat(512), 200), ("a".repeat(513), 400), ("a\0b".to_owned(), 400)] {
+        let body = json!({"model": "m", "max_tokens": 9, "user": user, "messages": [{"role": "user", "content": "Hi"}]});
+        let received = client.post(CHAT, &body).await;
+        assert_eq!(received.status, status, "{}", received.text());
+    }
+    assert_eq!(provider.arrived().len(), 1);
+}

@@ -335,8 +335,8 @@ async fn what_a_key_met_at_one_model_is_held_against_it_there_alone_unless_it_is
     for (dialect, kind) in DIALECTS {
         for (bad, is_of_model, state) in [
             ("rate-limited-60s", true, "cooling"),
-            // Anthropic says with a 400 that the account has no credit; the others say with a 429 that a quota is used up.
-            ("out-of-quota", dialect != Dialect::AnthropicMessages, "out"),
+            // Google says that a model's quota for the day is used up, the others that the account has no credit.
+            ("out-of-quota", dialect == Dialect::Gemini, "out"),
             ("credentials-403", true, "out"),
             ("credentials-401", false, "out"),
         ] {

@@ -7,7 +7,7 @@ mod common;
 
 use serde_json::{Value, json};
 use tidegate_sim::{Dialect, SimOptions, Simulator};
-use tidegate_store::{LedgerEntry, Outcome};
+use tidegate_store::{LedgerEntry, NewKey, Outcome};
 use tidegate_testkit::{Client, Received, ScriptedProvider, Step, TestGateway, event_stream, json_answer};
 
 use common::{DIALECTS, ask, asked};
@@ -270,5 +270,25 @@ async fn an_answer_that_has_begun_is_not_asked_for_anew_when_a_filter_ends_it() 
             assert!(!received.text().contains("gladly"), "{said}, stream {stream}: {}", received.text());
             assert_eq!(failures(&call), [None], "{said}, stream {stream}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_target_is_asked_only_where_a_hard_budget_has_room_for_the_refusal_as_well() {
+    let dialect = Dialect::OpenAiChat;
+    // A thousand tokens of output cost 0.002 at the first, 0.004 at the second.
+    for (usd, target) in [("0.005", "p0/m"), ("0.01", "p1/m")] {
+        let refusing = ScriptedProvider::start([answer(dialect, false, None)]).await;
+        let speaking = ScriptedProvider::start([answer(dialect, false, Some("gladly"))]).await;
+        let gateway = start(FALLBACK, &[("openai", &refusing), ("openai", &speaking)]).await;
+        let limits = json!({"budgets": [{"usd": usd, "per": "lifetime"}]});
+        let limits = serde_json::from_value(limits).unwrap();
+        let key = gateway.key(NewKey { limits, ..NewKey::default() }).await;
+        let client =
+            Client::new(gateway.address()).with_header("authorization", &format!("Bearer {}", key.expose()));
+        let received = ask(&client, dialect, "m", false).await;
+        assert_eq!(received.status, 200, "{usd}: {}", received.text());
+        assert_eq!(received.header("x-tidegate-target"), target, "{usd}");
+        assert_eq!(speaking.arrived().len(), usize::from(target == "p1/m"), "{usd}");
     }
 }

@@ -24,6 +24,9 @@ const MAX_MODEL_NAME: usize = 512;
 /// The longest name of a session; identifiers have some 40 characters.
 const MAX_SESSION: usize = 256;
 
+/// The longest name of an end user that is kept whole.
+const MAX_USER_BYTES: usize = 512;
+
 /// What is asked of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
@@ -238,6 +241,9 @@ pub fn accept(id: CallId, arrival: Arrival) -> Result<Call, GatewayError> {
     let named = arrival.principal.end_user().map(|user| Text::from(user.to_owned()));
     let in_body = end_user(&document, dialect)?;
     let end_user = named.or(in_body).or(arrival.end_user);
+    if let Some(user) = &end_user {
+        check_user(user)?;
+    }
     let is_carrying = carry::is_carrying(document.body());
     Ok(Call {
         id,
@@ -298,6 +304,19 @@ fn end_user(document: &Document, dialect: Dialect) -> Result<Option<Text>, Gatew
         }
         Dialect::Gemini => Ok(None),
     }
+}
+
+/// Such a name would be cut where it is kept, and be somebody else's or nobody's when its limits are looked up again.
+fn check_user(user: &str) -> Result<(), GatewayError> {
+    if user.len() <= MAX_USER_BYTES && !user.contains('\0') {
+        return Ok(());
+    }
+    let message = format!(
+        "The name of the end user has {} bytes or a NUL in it. It can have {MAX_USER_BYTES} bytes at most, and no NUL; \
+         send a hash of it instead.",
+        user.len()
+    );
+    Err(GatewayError { param: Some("user".to_owned()), ..GatewayError::bad_request(message) })
 }
 
 /// What cannot be read must not free a call of its end user's limits. An empty name says as much as none.

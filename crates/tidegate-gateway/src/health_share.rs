@@ -204,10 +204,12 @@ impl Heard<'_> {
         model: Option<&str>,
         health: impl Fn() -> Option<Arc<KeyHealth>>,
     ) {
-        if let Some(until) = self.facts.get(&of_key(About::Rest, provider, key, model))
+        let fact = of_key(About::Rest, provider, key, model);
+        let until = self.facts.get(&fact);
+        if (until.is_some() || self.is_over(&fact))
             && let Some(health) = health()
         {
-            health.rest_until(*until);
+            until.map_or_else(|| health.rests_no_more(), |until| health.rest_until(*until));
         }
         let fact = of_key(About::Key, provider, key, model);
         let until = self.facts.get(&fact);

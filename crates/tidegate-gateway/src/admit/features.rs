@@ -16,7 +16,7 @@ pub(crate) struct Uses {
     pub(crate) features: Features,
     /// What it may make use of besides: by other names that some servers know, in what only the provider sees, in the answer.
     /// A key is held to it, and no target left out for it.
-    pub(super) beyond: Features,
+    pub(crate) beyond: Features,
     /// Images, sounds and documents in the conversation.
     pub(crate) media: u64,
     /// The bytes of the body that these take.

@@ -28,6 +28,7 @@ pub use presented::{Presented, presented};
 pub use principal::Principal;
 pub use refusal::RefusalReason;
 pub(crate) use refusal::{Hindrance, refuse_permission};
+pub(crate) use settings::own_tools;
 
 use crate::accept::Call;
 use crate::directory::{ActiveKey, Directory};

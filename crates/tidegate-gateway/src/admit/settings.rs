@@ -7,7 +7,7 @@
 //! concluded from here.
 
 use tidegate_policy::{Feature, Features};
-use tidegate_wire::json::{Document, Kind, Value};
+use tidegate_wire::json::{Document, Key, Kind, Value};
 
 use super::media::{media_of, plain};
 
@@ -44,6 +44,24 @@ const NEUTRAL: [&str; 22] = [
     "servicetier",
 ];
 
+/// Members that nearly all requests have, which say nothing of tools that a provider uses by itself; all calls are asked.
+const USUAL: [&str; 14] = [
+    "model",
+    "messages",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "stream",
+    "stream_options",
+    "tools",
+    "functions",
+    "system",
+    "contents",
+    "stop",
+    "user",
+];
+
 /// What an object that switches something off may say besides.
 const DISPLAY: [&str; 4] = ["exclude", "includethoughts", "summary", "display"];
 
@@ -70,6 +88,23 @@ pub(super) fn asked_for(document: &Document) -> Features {
         }
     }
     found
+}
+
+/// The settings that have the provider use tools by itself, by whatever name: searches, plugins, containers. Not the tools that
+/// are listed as such.
+pub(crate) fn own_tools(document: &Document) -> impl Iterator<Item = (Key<'_>, Value<'_>)> {
+    document.members().filter(|(key, value)| {
+        let written = key.name();
+        if USUAL.contains(&&*written) {
+            return false;
+        }
+        let name = plain(&written);
+        let mut found = Features::default();
+        if !CONVERSATION.contains(&&*name) {
+            look_at(&name, *value, &mut found, MAX_DEPTH);
+        }
+        found.contains(Feature::Tools)
+    })
 }
 
 fn look_at(name: &str, value: Value<'_>, found: &mut Features, depth: usize) {

@@ -25,8 +25,10 @@ use crate::upstream::{ResponseBody, SendOptions};
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// The largest error body that is read; nobody's error has more to say.
 const MAX_ERROR: usize = 256 * 1024;
-/// How long an error's body may take once its status is known.
-const ERROR_BODY_TIME: Duration = Duration::from_secs(5);
+/// How long an error's body may take once its status is known, as far as the attempt itself has so much time left, …
+const ERROR_BODY_TIME: Duration = Duration::from_secs(2);
+/// … and how long it may take in any case.
+const LEAST_ERROR_BODY_TIME: Duration = Duration::from_millis(250);
 
 /// An attempt that reached an answer.
 #[derive(Debug)]
@@ -96,15 +98,19 @@ pub(super) async fn exchange(
         limits.note(key.fingerprint(), response.headers(), gateway.clock.now());
     }
     if !response.status().is_success() {
-        return Err(read_error(response, planned, deadline).await);
+        let until = until.max(Instant::now() + LEAST_ERROR_BODY_TIME).min(deadline);
+        return Err(read_error(response, planned, until).await);
     }
     if call.stream && is_event_stream(&response) {
-        let mut relay =
-            Box::new(StreamRelay::new(gateway, translation, planned, response.into_body(), deadline));
+        let body = response.into_body();
+        let mut relay = Box::new(StreamRelay::new(gateway, translation, planned, key, body, deadline));
         let primed = {
             let mut priming = Priming { relay: &mut relay, witness: Some(&witness) };
             let primed = timeout_at(until.into(), priming.relay.prime()).await;
-            priming.witness = None;
+            let has_failed = !matches!(primed, Ok(Ok(())));
+            if !(has_failed && priming.relay.was_told_usage()) {
+                priming.witness = None;
+            }
             primed
         };
         match primed {
@@ -158,10 +164,10 @@ fn is_event_stream(response: &Response<ResponseBody>) -> bool {
     kind.is_none_or(|kind| !kind.trim_start().to_ascii_lowercase().starts_with("application/json"))
 }
 
-async fn read_error(response: Response<ResponseBody>, planned: &Planned, deadline: Instant) -> Failure {
+async fn read_error(response: Response<ResponseBody>, planned: &Planned, until: Instant) -> Failure {
     let status = response.status().as_u16();
     let (head, body) = response.into_parts();
-    let until = deadline.min(Instant::now() + ERROR_BODY_TIME);
+    let until = until.min(Instant::now() + ERROR_BODY_TIME);
     // The status alone tells the kind where the body does not arrive.
     let body = match timeout_at(until.into(), read_bounded(body, MAX_ERROR)).await {
         Ok(Ok(body)) => body,

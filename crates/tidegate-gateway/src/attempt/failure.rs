@@ -242,8 +242,9 @@ pub(crate) fn to_caller(
     };
     let mut error = last.to_error();
     if last.kind == FailureKind::RateLimited {
-        // Clients look for Retry-After on a 429; where the provider gave none, a short one is better than none.
-        error.retry_after = Some(cooling.or(last.retry_after).unwrap_or(Duration::from_secs(1)));
+        // Clients look for Retry-After on a 429; where the provider gave none, or says that no time has to pass, a short one is better than none.
+        let wait = cooling.or(last.retry_after).filter(|wait| !wait.is_zero());
+        error.retry_after = Some(wait.unwrap_or(Duration::from_secs(1)));
     }
     // Where the request itself is at fault nobody else was asked.
     if plan.targets.len() > 1 && error.source != Source::Caller {
@@ -274,7 +275,11 @@ fn said_wait(headers: &HeaderMap) -> Option<Duration> {
         return wait_of_seconds(milliseconds / 1000.0);
     }
     if let Some(value) = text("retry-after") {
-        return number(value).map_or_else(|| until_http_date(value), wait_of_seconds);
+        return match number(value) {
+            Some(moment) if UNIX_SECONDS.contains(&moment) => Some(until_unix_seconds(moment)),
+            Some(seconds) => wait_of_seconds(seconds),
+            None => until_http_date(value),
+        };
     }
     let is_used_up = |remaining: &str| text(remaining).is_none_or(|left| left == "0");
     let resets = ["requests", "tokens"].iter().filter_map(|what| {
@@ -286,6 +291,14 @@ fn said_wait(headers: &HeaderMap) -> Option<Duration> {
         is_used_up(&format!("anthropic-ratelimit-{what}-remaining")).then_some(reset)
     });
     resets.chain(anthropic).max()
+}
+
+/// No wait, but a moment: from 2001 to 2128, as some write it in spite of the standard.
+const UNIX_SECONDS: std::ops::Range<f64> = 1e9..5e9;
+
+fn until_unix_seconds(moment: f64) -> Duration {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Duration::try_from_secs_f64(moment - now.as_secs_f64()).unwrap_or(Duration::ZERO)
 }
 
 /// Anthropic writes a moment in whole seconds, which may be the one that has just begun: the next is surely right.
@@ -393,6 +406,8 @@ mod tests {
                 ],
                 None,
             ),
+            (&[("retry-after", "1445412480")], Some(0)),
+            (&[("retry-after", "4900000000")], Some(86_400_000)),
             (&[("retry-after", "soon")], None),
             (&[("retry-after", "-1")], None),
             (&[("x-ratelimit-reset-tokens", "1790000000")], None),

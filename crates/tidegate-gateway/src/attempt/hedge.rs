@@ -100,7 +100,7 @@ pub(super) async fn ask<'a>(
         late = %first.attempting.planned.target.label, second = %planned.target.label, after = ?late,
         "a second target is asked"
     );
-    let mut second = make(Attempting::begin(translation.call, planned, place, clock, settlement), false);
+    let mut second = make(Attempting::begin(translation.call, planned, place, &[], clock, settlement), false);
 
     let (is_first, reached) = tokio::select! {
         biased;
@@ -120,7 +120,10 @@ pub(super) async fn ask<'a>(
         Err(mut failure) => {
             // The other one simply goes on.
             let failed = quicker.attempting.place;
-            let facts = quicker.attempting.failed(&mut failure, clock, settlement);
+            let facts = {
+                let tried = [quicker.attempting.key];
+                quicker.attempting.failed(&mut failure, &tried, clock, settlement)
+            };
             course.failed_beside(failed, other.attempting.place, &facts, clock.now());
             let reached = other.exchange.await;
             let reached = match reached {

@@ -5,6 +5,7 @@ mod exchange;
 mod failure;
 mod going_on;
 mod hedge;
+mod held_against;
 mod prepare;
 mod withheld;
 mod witness;
@@ -12,11 +13,10 @@ mod witness;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
 use tidegate_config::Hedge;
 use tidegate_policy::routing::Answering;
-use tidegate_policy::{
-    Backoff, Candidate, Course, CourseSettings, FailureFacts, HealthEffect, Readiness, Step, WhyOut, rule,
-};
+use tidegate_policy::{Backoff, Candidate, Course, CourseSettings, FailureFacts, Readiness, Step, WhyOut};
 use tidegate_store::Text;
 use tidegate_wire::{FailureKind, Losses};
 
@@ -34,6 +34,8 @@ pub(crate) use count::count_locally;
 pub(crate) use exchange::Reached;
 use exchange::{Manner, exchange};
 pub(crate) use failure::{Failure, duration_in_words};
+use held_against::{KeyProbe, hold_against};
+pub(crate) use held_against::{count_late_failure, is_late_failure};
 pub(crate) use prepare::Translation;
 use withheld::Withheld;
 pub(crate) use witness::Witness;
@@ -125,6 +127,7 @@ async fn follow(
     let targets = &plan.targets;
     let readiness = |place: usize| readiness_at(plan, place, clock.now());
     let mut last_failure: Option<Failure> = None;
+    let mut tried = TriedKeys::default();
     let mut withheld: Option<Box<Withheld>> = None;
     let mut retry = None;
     let mut asked_otherwise = None;
@@ -148,7 +151,9 @@ async fn follow(
             tokio::time::sleep(after).await;
             settlement.waited(after);
         }
-        let attempting = Attempting::begin(translation.call, planned, candidate, clock, settlement);
+        let tried_here = tried.at(candidate);
+        let attempting =
+            Attempting::begin(translation.call, planned, candidate, &tried_here, clock, settlement);
         let late = hedge.map(|hedge| hedge::delay(means.gateway, translation.call, hedge, planned, plan));
         let Ended { attempting, reached, beside } = match late {
             None => {
@@ -184,7 +189,9 @@ async fn follow(
             }
             Err(mut failure) => {
                 settlement.waited(attempting.began.elapsed());
-                let mut facts = attempting.failed(&mut failure, clock, settlement);
+                tried.add(attempting.place, attempting.key);
+                let tried_here = tried.at(attempting.place);
+                let mut facts = attempting.failed(&mut failure, &tried_here, clock, settlement);
                 let mut beside = beside;
                 // Of several refusals the first one's target was preferred.
                 for failure in beside.iter_mut().chain([&mut failure]) {
@@ -243,9 +250,28 @@ struct Attempting<'a> {
     /// Its place in the plan.
     place: usize,
     key: usize,
+    operation: Operation,
     began: Instant,
     asking: Asking,
+    probe: KeyProbe,
     witness: Arc<Witness>,
+}
+
+/// The keys that a call has failed with, by the places of their targets in the plan. Each is asked once, before other targets
+/// are: one whose rest is over is no other key.
+#[derive(Debug, Default)]
+struct TriedKeys(SmallVec<[(usize, usize); 2]>);
+
+type KeysOfOne = SmallVec<[usize; 2]>;
+
+impl TriedKeys {
+    fn add(&mut self, target: usize, key: usize) {
+        self.0.push((target, key));
+    }
+
+    fn at(&self, target: usize) -> KeysOfOne {
+        self.0.iter().filter(|(place, _)| *place == target).map(|(_, key)| *key).collect()
+    }
 }
 
 /// An attempt that has ended, of one target or of two that were asked together.
@@ -261,24 +287,24 @@ impl<'a> Attempting<'a> {
         call: &Call,
         planned: &'a Planned,
         place: usize,
+        tried: &[usize],
         clock: Clock,
         settlement: &mut Settlement,
     ) -> Self {
         let began = Instant::now();
         let now = clock.moment(began);
         let input_tokens = likely_input(call, planned);
-        let key = planned.provider.choose_key(&planned.target.health, now, input_tokens, fastrand::f64());
+        let health = &planned.target.health;
+        let key = planned.provider.choose_key(health, now, input_tokens, tried, fastrand::f64());
         let answering = if call.stream { Answering::Streamed } else { Answering::Whole };
         let asking = Asking::begin(&planned.target.health, clock, now, answering);
+        let probe = KeyProbe::begin(planned, key, clock, now);
         if let Some(key) = planned.provider.keys.get(key) {
-            key.health.begin(now);
-            if let Some(here) = planned.target.health.troubled_keys().find(key.fingerprint()) {
-                here.begin(now);
-            }
             planned.target.health.limits().take(key.fingerprint(), input_tokens);
         }
         let witness = Arc::new(Witness::new(input_tokens));
-        let attempting = Self { planned, place, key, began, asking, witness };
+        let operation = call.operation;
+        let attempting = Self { planned, place, key, operation, began, asking, probe, witness };
         let (key_label, witness) = (attempting.key_label(), &attempting.witness);
         settlement.at_target(&planned.provider.name, &planned.target, key_label, witness);
         attempting
@@ -303,7 +329,13 @@ impl<'a> Attempting<'a> {
 
     /// It failed: the ledger, the log and health are told. Gives what the course must know; whether a retry is allowed is
     /// not among it.
-    fn failed(self, failure: &mut Failure, clock: Clock, settlement: &mut Settlement) -> FailureFacts {
+    fn failed(
+        mut self,
+        failure: &mut Failure,
+        tried: &[usize],
+        clock: Clock,
+        settlement: &mut Settlement,
+    ) -> FailureFacts {
         let planned = self.planned;
         let (key, now) = (self.key, clock.now());
         failure.conceal(&planned.provider);
@@ -319,52 +351,22 @@ impl<'a> Attempting<'a> {
         if let Some(withheld) = &mut failure.withheld {
             withheld.put_down(self.place, planned, key, self.began, settlement);
         }
-        self.tell_health(failure, now);
+        // Whoever was given the whole request and was not waited for works on, and is paid, as where a caller hangs up.
+        let used = if failure.kind == FailureKind::Timeout && self.operation == Operation::Chat {
+            self.witness.used()
+        } else {
+            self.witness.told()
+        };
+        if let Some(used) = used {
+            settlement.also_used(&planned.target, &used);
+        }
+        hold_against(planned, key, &mut self.probe, self.asking, self.operation, failure, now);
         FailureFacts {
             kind: failure.kind,
             retry_after: failure.retry_after,
             was_sent_again: failure.was_sent_again,
-            is_other_key_ready: planned.provider.has_other_ready_key(key, &planned.target.health, now),
+            is_other_key_ready: planned.provider.has_other_ready_key(tried, &planned.target.health, now),
             is_retry_allowed: false,
         }
     }
-
-    fn tell_health(self, failure: &Failure, now: tidegate_policy::Moment) {
-        let kind = failure.kind;
-        let key = self.planned.provider.keys.get(self.key).map(|key| {
-            let here = self.planned.target.health.troubled_keys();
-            let here = is_of_model(failure).then(|| here.get(key.fingerprint())).flatten();
-            here.unwrap_or_else(|| Arc::clone(&key.health))
-        });
-        match (rule(kind).health, key) {
-            (HealthEffect::Counts, _) if failure.is_cut_short => {}
-            (HealthEffect::Counts, _) => self.asking.fail(kind, now),
-            (HealthEffect::TargetOut, _) => self.planned.target.health.put_out(kind, now),
-            (HealthEffect::KeyCools, Some(key)) => {
-                let rest = failure.retry_after.unwrap_or(self.planned.retry.backoff.shortest);
-                key.cool(kind, now, now + rest);
-            }
-            (HealthEffect::KeyOut, Some(key)) => key.put_out(kind, now),
-            (HealthEffect::None | HealthEffect::KeyCools | HealthEffect::KeyOut, _) => {}
-        }
-    }
-}
-
-/// Whether what was said against a key holds for the model that was asked. Limits are, and so is what a key may; that it
-/// is unknown (401) or has nothing left to pay with (402, 400) holds everywhere.
-fn is_of_model(failure: &Failure) -> bool {
-    failure.kind == FailureKind::RateLimited || matches!(failure.status, Some(403 | 429))
-}
-
-/// Counts a failure in the middle of a stream, after its attempt had succeeded so far. A deadline that passes while the
-/// target speaks is not its fault.
-pub(crate) fn count_late_failure(planned: &Planned, kind: FailureKind, now: tidegate_policy::Moment) {
-    if is_late_failure(kind) {
-        planned.target.health.fail(kind, now);
-    }
-}
-
-/// Whether such a failure in the middle of an answer counts against the target.
-pub(crate) fn is_late_failure(kind: FailureKind) -> bool {
-    rule(kind).health == HealthEffect::Counts && kind != FailureKind::Timeout
 }

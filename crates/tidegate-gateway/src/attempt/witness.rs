@@ -32,6 +32,11 @@ impl Witness {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Some(used);
     }
 
+    /// What its stream said that it has used.
+    pub(super) fn told(&self) -> Option<Consumed> {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What it has used as far as one can tell, and at least its input once that had been sent. `None`: nothing.
     pub(crate) fn used(&self) -> Option<Consumed> {
         let seen = *self.used.lock().unwrap_or_else(PoisonError::into_inner);

@@ -77,13 +77,15 @@ impl KeyHealth {
         self.readiness(now) == Readiness::Ready
     }
 
-    /// Says that the key is used now. When it was out and its probe is due, this is the probe, and others wait for its
-    /// outcome.
-    pub(crate) fn begin(&self, now: Moment) {
+    /// Says that the key is used now. When it was out and its probe is due, this is the probe, which is said, and others wait
+    /// for its outcome.
+    pub(crate) fn begin(&self, now: Moment) -> bool {
         let out_until = self.out_until.get();
-        if out_until != Moment::ZERO && out_until <= now {
-            self.out_until.set(now + PROBE_AFTER);
+        let is_probe = out_until != Moment::ZERO && out_until <= now;
+        if is_probe {
+            self.out_until.set(now.saturating_add(PROBE_AFTER));
         }
+        is_probe
     }
 
     pub(crate) fn succeed(&self) {
@@ -109,6 +111,11 @@ impl KeyHealth {
     /// Another replica was told by the provider to wait so long.
     pub(crate) fn rest_until(&self, until: Moment) {
         self.cool_until.set(until.max(self.cool_until.get()));
+    }
+
+    /// Another replica no longer keeps to what the provider told it.
+    pub(crate) fn rests_no_more(&self) {
+        self.cool_until.clear();
     }
 
     /// The key was refused to another replica.

@@ -134,14 +134,16 @@ impl TargetHealth {
         &self.troubled_keys
     }
 
-    fn begin(&self, now: Moment, answering: Answering) -> Asked {
+    /// Says as well whether this call finds out if the model is there by now, for which others wait.
+    fn begin(&self, now: Moment, answering: Answering) -> (Asked, bool) {
         let out_until = self.out_until.get();
-        if out_until != Moment::ZERO && out_until <= now {
-            self.out_until.set(now + PROBE_AFTER);
+        let is_probe = out_until != Moment::ZERO && out_until <= now;
+        if is_probe {
+            self.out_until.set(now.saturating_add(PROBE_AFTER));
         }
         let mut state = self.state();
         state.breaker.begin(now);
-        state.figures.begin(now, answering)
+        (state.figures.begin(now, answering), is_probe)
     }
 
     fn succeed(&self, asked: Option<&mut Asked>, now: Moment) {
@@ -236,19 +238,28 @@ pub(crate) struct Asking {
     asked: Option<Asked>,
     /// Whether the breaker still waits for an outcome.
     is_open: bool,
+    /// Whether others wait to hear if its model is there.
+    is_probe: bool,
 }
 
 impl Asking {
     /// The target is asked now.
     pub(crate) fn begin(health: &Arc<TargetHealth>, clock: Clock, now: Moment, answering: Answering) -> Self {
-        let asked = health.begin(now, answering);
-        Self { health: Arc::clone(health), clock, asked: Some(asked), is_open: true }
+        let (asked, is_probe) = health.begin(now, answering);
+        Self { health: Arc::clone(health), clock, asked: Some(asked), is_open: true, is_probe }
     }
 
     /// It answers: its first token is there, or its whole answer.
     pub(crate) fn succeed(&mut self, now: Moment) {
         self.is_open = false;
+        self.is_probe = false;
         self.health.succeed(self.asked.as_mut(), now);
+    }
+
+    /// Its model is refused.
+    pub(crate) fn put_out(mut self, kind: FailureKind, now: Moment) {
+        self.is_probe = false;
+        self.health.put_out(kind, now);
     }
 
     /// It failed, in a way that counts, before it answered.
@@ -281,6 +292,10 @@ impl Asking {
 
 impl Drop for Asking {
     fn drop(&mut self) {
+        if self.is_probe && self.health.out_until(self.clock.now()).is_some() {
+            // Without an answer nobody knows more than before.
+            self.health.out_until.set(self.clock.now());
+        }
         let Some(asked) = self.asked.take() else { return };
         let mut state = self.health.state();
         if self.is_open {

@@ -6,6 +6,7 @@ use tidegate_wire::conversation::ReasoningRequest;
 use tidegate_wire::json::{Kind, Value};
 
 use crate::accept::Call;
+use crate::admit::own_tools;
 
 /// As many answers as any provider gives to one request: OpenAI's limit. What cannot be read as a number counts so.
 const MOST_CHOICES: u64 = 128;
@@ -118,12 +119,10 @@ pub(super) fn asked_reasoning(call: &Call) -> Option<ReasoningRequest> {
 
 /// Whether the provider is asked to fetch or run things by itself, of which the results are input, too.
 pub(super) fn searches_by_itself(call: &Call) -> bool {
-    let document = &call.document;
-    let own = ["plugins", "web_search_options", "search_settings", "mcp_servers"];
-    if own.iter().any(|name| document.get(name).is_some_and(|value| !value.is_null())) {
+    if own_tools(&call.document).next().is_some() {
         return true;
     }
-    let Some(tools) = document.get("tools") else { return false };
+    let Some(tools) = call.document.get("tools") else { return false };
     tools.elements().any(|tool| match call.dialect {
         Dialect::OpenAiChat | Dialect::AnthropicMessages => tool
             .get("type")
@@ -135,9 +134,15 @@ pub(super) fn searches_by_itself(call: &Call) -> bool {
     })
 }
 
+fn says_search(text: &[u8]) -> bool {
+    memchr::memmem::find(text, b"search").is_some()
+}
+
 /// Whether it is asked to search the web, which is paid for by the search.
 pub(super) fn is_asked_to_search(call: &Call) -> bool {
-    if top_level(call, &["web_search_options"]).any(|value| !value.is_null()) {
+    if own_tools(&call.document)
+        .any(|(key, value)| says_search(key.name().as_bytes()) || says_search(value.text()))
+    {
         return true;
     }
     let Some(tools) = call.document.get("tools") else { return false };

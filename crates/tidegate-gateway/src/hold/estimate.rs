@@ -5,11 +5,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use tidegate_catalog::{NanoDollars, PriceKind, Prices, Rate, ServiceTier};
+use tidegate_policy::Feature;
 use tidegate_wire::conversation::ReasoningRequest;
 
 use super::asked::{asked_reasoning, asked_window, is_asked_to_search, predicted, searches_by_itself};
 use super::marks::Marks;
 use crate::accept::{Call, Operation};
+use crate::admit::uses_of;
 use crate::attempt::count_locally;
 use crate::bill::AskedTier;
 use crate::plan::Planned;
@@ -76,7 +78,7 @@ impl<'a> Estimate<'a> {
         let mut estimate =
             Self { call, input: 0, requested_output, choices, reasoning, marks, has_tools, may_search, tier };
         estimate.input = estimate.with_surroundings(bytes);
-        if marks.has_references || searches {
+        if marks.has_references || searches || (marks.has_parts && may_refer(call)) {
             estimate.marks.has_references = true;
             estimate.input = estimate.input.saturating_add(TOKENS_OF_REFERENCE);
         }
@@ -187,6 +189,13 @@ impl<'a> Estimate<'a> {
         let audio = audio.filter(|_| self.marks.has_audio).filter_map(rate).max().unwrap_or(Rate::FREE);
         Some(usual.max(long).max(audio))
     }
+}
+
+/// Whether there are sounds, documents or parts of a kind that nobody here knows: the body may hold only their address.
+fn may_refer(call: &Call) -> bool {
+    let uses = uses_of(call);
+    let all = uses.features.union(uses.beyond);
+    all.contains(Feature::Audio) || all.contains(Feature::Documents)
 }
 
 /// Rates are for a million.

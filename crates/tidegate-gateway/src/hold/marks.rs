@@ -7,8 +7,18 @@ use aho_corasick::AhoCorasick;
 use memchr::memmem::Finder;
 
 /// The words that say so.
-const MARKS: [&str; 8] =
-    ["image", "\"file", "\"document\"", "cachedContent", "audio", "cache_control", "\"inline", "ignature\""];
+const MARKS: [&str; 10] = [
+    "image",
+    "\"file",
+    "\"document\"",
+    "cachedContent",
+    "audio",
+    "cache_control",
+    "\"inline",
+    "ignature\"",
+    "\"video",
+    "\"type\"",
+];
 
 /// How an escape of a letter begins.
 const ESCAPE: &str = "\\u00";
@@ -24,24 +34,27 @@ pub(super) struct Marks {
     /// Documents and sounds in the body, reasoning of earlier turns behind its signature: nobody here can count those.
     pub(super) is_uncountable: bool,
     pub(super) has_audio: bool,
+    /// Parts that may be anything.
+    pub(super) has_parts: bool,
     pub(super) has_cache_control: bool,
 }
 
 impl Marks {
     pub(super) fn of(body: &[u8]) -> Self {
         static ANY: OnceLock<Option<AhoCorasick>> = OnceLock::new();
-        static WORDS: OnceLock<[Finder<'static>; 8]> = OnceLock::new();
+        static WORDS: OnceLock<[Finder<'static>; 10]> = OnceLock::new();
         let any = ANY.get_or_init(|| AhoCorasick::new(MARKS.iter().chain(&[ESCAPE])).ok());
         if any.as_ref().is_some_and(|any| !any.is_match(body)) {
             return Self::default();
         }
-        let [image, file, document, cached, audio, cache_control, inline, signature] =
+        let [image, file, document, cached, audio, cache_control, inline, signature, video, kind] =
             WORDS.get_or_init(|| MARKS.map(Finder::new));
         let body = &*without_needless_escapes(body);
         let has = |word: &Finder<'_>| word.find(body).is_some();
         Self {
             images: u64::try_from(image.find_iter(body).count()).unwrap_or(u64::MAX),
-            has_references: has(file) || has(document) || has(cached),
+            has_references: has(file) || has(document) || has(cached) || has(video),
+            has_parts: has(kind) || has(audio),
             is_uncountable: has(inline) || has(signature) || has(audio),
             has_audio: has(audio),
             has_cache_control: has(cache_control),

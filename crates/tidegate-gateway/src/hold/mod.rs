@@ -69,10 +69,18 @@ pub(crate) async fn hold(
     let highest = keep_affordable(gateway, call, plan, &estimate, most)
         .map_err(|error| Box::new(NotHeld::TooDear(error)))?;
     let highest = charged(call, highest);
-    let amounts = |estimate: &Estimate<'_>| {
-        let cost = charged(call, ceiling(estimate, plan).unwrap_or_default());
-        Amounts { tokens, cost }
-    };
+    if plan.falls_back_on_content_policy && plan.targets.len() > 1 {
+        // Each may be paid for a refusal before the next is asked. Where there is no room for that, one has to do.
+        let all = plan.targets.iter().filter_map(|planned| estimate.ceiling(planned));
+        let beside = if plan.hedge.is_some() { highest } else { NanoDollars::ZERO };
+        let all = all.map(|ceiling| charged(call, ceiling)).fold(beside, |sum, ceiling| sum + ceiling);
+        if most.is_none_or(|most| all <= most)
+            && let Ok(hold) = reserve(gateway, call, &levels, Amounts { tokens, cost: all }).await
+        {
+            return Ok(Some(hold));
+        }
+        plan.falls_back_on_content_policy = false;
+    }
     if plan.hedge.is_some() {
         // Two targets may be paid for it. Where there is no room for both, one of them has to do.
         let both = NanoDollars(highest.0.saturating_mul(2));
@@ -82,6 +90,10 @@ pub(crate) async fn hold(
             return Ok(Some(hold));
         }
     }
+    let amounts = |estimate: &Estimate<'_>| {
+        let cost = charged(call, ceiling(estimate, plan).unwrap_or_default());
+        Amounts { tokens, cost }
+    };
     let mut reserved = reserve(gateway, call, &levels, Amounts { tokens, cost: highest }).await;
     if let Err(Refused::Budget { usd, used, held, .. }) = reserved
         // By its size the call does not fit. Its text may have a fourth of that in tokens: worth counting, unless even far

@@ -341,14 +341,15 @@ impl Provider {
         }
     }
 
-    /// Whether it has a key that it takes, and none of its targets must wait for its limits.
+    /// Whether it has a key that it takes, and none of them rests anywhere.
     pub(crate) fn is_at_ease(&self, now: Moment) -> bool {
-        let is_cooling = |target: &Arc<Target>| {
-            matches!(self.key_readiness(&target.health, now), Readiness::Cooling { .. })
+        let rests = |key: &Key, target: &Target| {
+            matches!(key.readiness_at(&target.health, now), Readiness::Cooling { .. })
         };
+        let is_limited = |target: &Arc<Target>| self.keys.iter().any(|key| rests(key, target));
         !self.lacks_key
             && self.keys.iter().any(|key| key.health.is_ready(now))
-            && !self.known_targets().iter().any(is_cooling)
+            && !self.known_targets().iter().any(is_limited)
     }
 
     /// What the ledger calls a key.
@@ -356,18 +357,22 @@ impl Provider {
         self.keys.get(key).map_or(&Text::Fixed(""), |key| &key.label)
     }
 
-    /// Whether a key other than this one is ready for a target.
-    pub(crate) fn has_other_ready_key(&self, used: usize, target: &TargetHealth, now: Moment) -> bool {
-        self.keys.iter().enumerate().any(|(place, key)| place != used && key.is_ready_at(target, now))
+    /// Whether a key other than these is ready for a target.
+    pub(crate) fn has_other_ready_key(&self, tried: &[usize], target: &TargetHealth, now: Moment) -> bool {
+        self.keys
+            .iter()
+            .enumerate()
+            .any(|(place, key)| !tried.contains(&place) && key.is_ready_at(target, now))
     }
 
-    /// The key for the next attempt at one of its targets: by weight among the ready ones, those about to run dry last;
-    /// else the one that is ready soonest.
+    /// The key for the next attempt at one of its targets: by weight among the ready ones that the call has not tried, those about
+    /// to run dry last; else the one that is ready soonest.
     pub(crate) fn choose_key(
         &self,
         target: &TargetHealth,
         now: Moment,
         input_tokens: u64,
+        tried: &[usize],
         random: f64,
     ) -> usize {
         if self.keys.len() == 1 {
@@ -375,7 +380,10 @@ impl Provider {
         }
         let limits = target.limits();
         let headroom = |key: &Key| limits.headroom(key.fingerprint, now, input_tokens);
-        let keys = self.keys.iter().map(|key| (key.weight, key.is_ready_at(target, now), headroom(key)));
+        let keys = self.keys.iter().enumerate().map(|(place, key)| {
+            let may_be_asked = !tried.contains(&place) && key.is_ready_at(target, now);
+            (key.weight, may_be_asked, headroom(key))
+        });
         pick_key(keys, random).unwrap_or_else(|| {
             let wait = |key: &Key| match key.readiness_at(target, now) {
                 Readiness::Ready => Moment::ZERO,

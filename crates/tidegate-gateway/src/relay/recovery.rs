@@ -66,7 +66,7 @@ impl StreamRelay {
         settlement.last_attempt_failed(kind);
         settlement.also_used(&self.planned.target, &used);
         self.used_before = self.used_before.plus(&used.usage);
-        count_late_failure(&self.planned, kind, self.gateway.clock.now());
+        count_late_failure(&self.planned, self.key, &interrupted.failure, self.gateway.clock.now());
         tracing::debug!(target_name = %interrupted.failure.target, %kind, "a stream broke, and another target is asked to go on");
         let said = left.said.as_prefill();
         interrupted.left = Some(left);
@@ -113,6 +113,7 @@ impl StreamRelay {
         self.heard_at = Instant::now();
         self.timer = None;
         self.planned = planned;
+        self.key = relay.key;
         let following = Following::new(&left.said, asked, self.used_before);
         let mut out = Vec::new();
         let outcome = self.track.go_on(left, following, &mut out);

@@ -61,6 +61,8 @@ pub(crate) struct StreamRelay {
     pub(super) timer: Option<Pin<Box<Sleep>>>,
     pub(super) gateway: Arc<Gateway>,
     pub(super) planned: Planned,
+    /// With which of its provider's keys it was asked.
+    pub(super) key: usize,
     pub(super) settlement: Option<Settlement>,
     /// What another target needs to go on, where one could.
     pub(super) onward: Option<Box<Onward>>,
@@ -98,6 +100,7 @@ impl StreamRelay {
         gateway: &Arc<Gateway>,
         translation: &Translation<'_>,
         planned: &Planned,
+        key: usize,
         source: ResponseBody,
         deadline: Instant,
     ) -> Self {
@@ -110,7 +113,9 @@ impl StreamRelay {
         } else {
             Track::translate(dialect, call.dialect, reply_options(call), translation.is_remembered)
         };
-        Self::build(gateway, translation, planned, Some(source), track, deadline)
+        let mut relay = Self::build(gateway, translation, planned, Some(source), track, deadline);
+        relay.key = key;
+        relay
     }
 
     /// A whole answer for a caller who wanted a stream: some servers do not stream what they are asked to.
@@ -156,6 +161,7 @@ impl StreamRelay {
             array: call.json_array.then(ArrayFramer::default),
             request_tokens: likely_input(call, planned),
             idle: planned.timeouts.idle,
+            key: 0,
             deadline,
             heard_at: Instant::now(),
             timer: None,
@@ -425,7 +431,7 @@ impl StreamRelay {
             settlement.likely_used(used);
             settlement.last_attempt_failed(failure.kind);
         }
-        count_late_failure(&self.planned, failure.kind, self.gateway.clock.now());
+        count_late_failure(&self.planned, self.key, failure, self.gateway.clock.now());
         tracing::debug!(target_name = %failure.target, kind = %failure.kind, "a stream broke");
         self.end_with(&failure.to_error(), failure.kind);
     }
@@ -455,6 +461,11 @@ impl StreamRelay {
         let event = self.caller.codec().render_error_event(&error.to_caller_error(None));
         self.queue(vec![event]);
         self.end();
+    }
+
+    /// Whether the provider has said what it used so far.
+    pub(crate) fn was_told_usage(&self) -> bool {
+        self.track.seen().has_usage
     }
 
     /// What the target has used so far, as far as one can tell.
