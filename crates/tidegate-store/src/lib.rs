@@ -40,7 +40,7 @@ pub use ledger::{
     Attempt, AttemptUsage, CacheState, CallBodies, CallId, CallsQuery, CloseReport, Deleted, Exposure,
     Gathered, GroupBy, KeptText, LedgerClosed, LedgerEntry, LedgerOptions, LedgerStatus, LedgerWriter,
     NoSeat, Outcome, Pair, RetentionOptions, SHADOW, Seat, TagError, Tags, Text, UsageFilter, UsageOrder,
-    UsageQuery, UsageRow,
+    UsageQuery, UsageRow, UsageTotal,
 };
 pub use limits::{
     Crossed, Hold, LedgerProgress, Level, LevelUsage, Limiter, LocalOptions, Refused, SharedError,

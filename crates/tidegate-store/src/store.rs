@@ -15,7 +15,7 @@ use crate::{
     error::StoreError,
     ledger::{
         self, CallBodies, CallId, CallsQuery, Deleted, LedgerEntry, LedgerOptions, LedgerWriter,
-        RetentionOptions, UsageQuery, UsageRow,
+        RetentionOptions, UsageQuery, UsageRow, UsageTotal,
     },
     limits::{SpendingFuture, SpendingSource},
     queries,
@@ -108,6 +108,11 @@ impl Store {
     pub async fn usage(&self, query: &UsageQuery) -> Result<Vec<UsageRow>, StoreError> {
         let rows = queries::usage::report(&self.database, query).await?;
         Ok(rows.into_iter().map(|row| row.with_readable_times(&query.group_by)).collect())
+    }
+
+    /// What all rows of a report come to, those included that [`UsageQuery::limit`] cuts.
+    pub async fn usage_total(&self, query: &UsageQuery) -> Result<UsageTotal, StoreError> {
+        queries::usage::total(&self.database, query).await
     }
 
     /// Calls, the newest first.

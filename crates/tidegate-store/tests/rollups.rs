@@ -14,7 +14,7 @@ use tidegate_catalog::NanoDollars;
 use tidegate_policy::{RecentCalls, Spending};
 use tidegate_store::{
     Actor, CallId, EndUser, GroupBy, LedgerEntry, LedgerOptions, NewTeam, Outcome, Scope, Store, Tags,
-    UsageFilter, UsageOrder, UsageQuery, UsageRow,
+    UsageFilter, UsageOrder, UsageQuery, UsageRow, UsageTotal,
 };
 use tidegate_wire::Usage;
 
@@ -232,6 +232,11 @@ on_both! {
         assert!(ask(UsageOrder::Cost, 9).await.is_sorted_by_key(|row| std::cmp::Reverse(row.cost_nanodollars)));
         assert!(ask(UsageOrder::Tokens, 9).await
             .is_sorted_by_key(|row| std::cmp::Reverse(row.usage.input + row.usage.output)));
+        for query in questions() {
+            let all = store.usage(&UsageQuery { limit: u32::MAX, ..query.clone() }).await.unwrap();
+            let total = store.usage_total(&UsageQuery { limit: 1, ..query.clone() }).await.unwrap();
+            assert_eq!(total, UsageTotal::of(&all), "{query:?}");
+        }
     }
 
     async fn teams_and_keys_are_called_by_their_names_beside_their_ids(place: &Place) {

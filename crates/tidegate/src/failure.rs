@@ -8,7 +8,7 @@ use tidegate_config::{ConfigErrors, Environment};
 use tidegate_gateway::ProviderError;
 use tidegate_store::{AccessError, StoreError};
 
-/// The exit code when a command has failed.
+/// The exit code when a command has failed, also because what it was to work on is not there.
 const FAILED: u8 = 1;
 /// The exit code when the command line or the configuration is wrong.
 const WRONG: u8 = 2;
@@ -23,6 +23,13 @@ pub(crate) enum Failure {
         /// What is wrong.
         message: String,
         /// What to do about it.
+        help: String,
+    },
+    /// What was asked for is not there.
+    NotFound {
+        /// What is missing.
+        message: String,
+        /// What there is.
         help: String,
     },
     /// It was asked rightly and went wrong.
@@ -40,11 +47,17 @@ impl Failure {
         Self::Wrong { message: message.into(), help: help.into() }
     }
 
+    /// Something that is not there.
+    pub(crate) fn not_found(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::NotFound { message: message.into(), help: help.into() }
+    }
+
     /// Tells it on standard error.
     pub(crate) fn show(&self) -> ExitCode {
         let (text, code) = match self {
             Self::Configuration(errors) => (errors.render(colours()), WRONG),
             Self::Wrong { message, help } => (format!("error: {message}\n\n{help}\n"), WRONG),
+            Self::NotFound { message, help } => (format!("error: {message}\n\n{help}\n"), FAILED),
             Self::Failed { error, help } => {
                 let mut text = format!("error: {error}\n");
                 // Writing into a `String` cannot fail.

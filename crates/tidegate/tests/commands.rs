@@ -4,8 +4,11 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::Workplace;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tidegate_store::{CallId, LedgerEntry, LedgerOptions, Outcome, Store, StoreOptions};
 
 const TWO_TARGETS: &str = "
 providers:
@@ -56,6 +59,11 @@ fn wrong_usage_ends_with_2_and_says_nothing_on_standard_output() {
         (&["usage", "--by", "providr"], "did you mean `provider`?"),
         (&["usage", "--since", "yesterday"], "7d"),
         (&["usage", "--json", "--csv"], "--csv"),
+        (&["usage", "--by", "model,model"], "twice"),
+        (&["usage", "--by", "tag:app,model,tag:app"], "twice"),
+        (&["usage", "--limit", "0"], "--limit"),
+        (&["usage", "--only", "outcome=failed"], "rate_limited"),
+        (&["usage", "--only", "outcome=timeuot"], "timeout"),
         (&["calls", "not-an-id"], "ID"),
     ] {
         let ended = workplace.run(arguments);
@@ -89,6 +97,20 @@ fn check_describes_what_would_run_and_shows_no_key() {
 }
 
 #[test]
+fn check_refuses_what_cannot_be_served_in_the_words_of_serve() {
+    let workplace = Workplace::new();
+    for configuration in [None, Some("providers: {}\n")] {
+        if let Some(text) = configuration {
+            workplace.write("tidegate.yaml", text);
+        }
+        let (checked, served) = (workplace.run(&["check"]), workplace.run(&["serve"]));
+        assert_eq!((checked.code, &*checked.output), (Some(2), ""), "{configuration:?}");
+        assert!(checked.errors.contains("no provider"), "{}", checked.errors);
+        assert_eq!((checked.code, checked.errors), (served.code, served.errors), "{configuration:?}");
+    }
+}
+
+#[test]
 fn check_refuses_a_key_that_no_header_can_carry() {
     let workplace = Workplace::new().with("OPENAI_API_KEY", "two\nlines");
     let ended = workplace.run(&["check"]);
@@ -114,6 +136,28 @@ fn models_lists_targets_with_the_prices_that_hold() {
     assert_eq!(target["dollars_per_million_tokens"]["input"], "0.125");
     assert_eq!(target["upstream_model"], "gpt-5-mini");
     assert!(target["context_window"].as_u64() > Some(100_000), "{target}");
+}
+
+#[test]
+fn what_is_not_there_ends_with_1_and_says_what_there_is() {
+    let workplace = Workplace::new();
+    workplace.write("tidegate.yaml", TWO_TARGETS);
+    for (arguments, hint) in [
+        (&["models", "zzz"][..], "tidegate models"),
+        (&["models", "fsat"], "did you mean `fast`?"),
+        (&["models", "zzz", "--json"], "zzz"),
+        (&["keys", "show", "key_x"], "tidegate keys list"),
+        (&["teams", "show", "nobody"], "tidegate teams list"),
+        (&["orgs", "show", "nobody"], "tidegate orgs list"),
+        (&["limits", "show", "team:nobody"], "tidegate teams list"),
+        (&["credentials", "remove", "openai/main"], "tidegate credentials list"),
+        (&["experiments", "nothing"], "no experiment `nothing`"),
+        (&["calls", "01a204d4-0c17-70ed-87d5-c4613859f63c"], "01a204d4"),
+    ] {
+        let ended = workplace.run(arguments);
+        assert_eq!((ended.code, &*ended.output), (Some(1), ""), "{arguments:?}: {}", ended.errors);
+        assert!(ended.errors.to_lowercase().contains(hint), "{arguments:?}: {}", ended.errors);
+    }
 }
 
 #[test]
@@ -144,6 +188,73 @@ fn reading_a_ledger_that_is_not_there_says_where_it_was_looked_for() {
         let ended = workplace.run(&[command, "--data", "elsewhere"]);
         assert_eq!((ended.code, ended.output.as_str()), (Some(1), ""), "{command}");
         assert!(ended.errors.contains("elsewhere"), "{}", ended.errors);
+    }
+}
+
+/// Calls that cost more and more, each for a model of its own.
+async fn fill(workplace: &Workplace, calls: u64) {
+    let store = Store::open(StoreOptions::embedded(workplace.path().join("data"))).await.expect("a store");
+    let ledger = store.ledger(LedgerOptions::default()).await.expect("a ledger");
+    for number in 1..=calls {
+        ledger.reserve().expect("a seat").record(LedgerEntry {
+            model: Some(format!("model-{number:04}").into()),
+            organization_id: Some("org_acme".into()),
+            outcome: Outcome::Answered,
+            cost_nanodollars: Some(number * 1_000_000_000),
+            charge_nanodollars: Some(number * 1_500_000_000),
+            ..LedgerEntry::new(CallId::now(), "openai-chat", "chat")
+        });
+    }
+    assert!(ledger.close(Duration::from_secs(20)).await.is_complete());
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_report_sums_up_what_it_leaves_out_and_says_so() {
+    let workplace = Workplace::new();
+    fill(&workplace, 1_005).await;
+    let ask = |more: &[&str]| {
+        let ended = workplace.run(&[&["usage", "--data", "data"], more].concat());
+        assert_eq!(ended.code, Some(0), "{more:?}: {}", ended.errors);
+        ended
+    };
+    for (more, said) in [
+        (&[][..], "1,000 of 1,005 rows are shown; --limit 1005"),
+        (&["--limit", "3", "--by", "outcome,model"], "3 of 1,005 rows are shown; --limit 1005"),
+        (&["--limit", "1"], "1 of 1,005 rows are shown; --limit 1005"),
+    ] {
+        let table = ask(more);
+        // 1 to 1,005 dollars.
+        for part in ["\n1,005 calls, 505515 $\n", said] {
+            assert!(table.output.contains(part), "{more:?}: {part} is not in:\n{}", table.output);
+        }
+        let (csv, json) = (ask(&[more, &["--csv"]].concat()), ask(&[more, &["--json"]].concat()));
+        assert!(csv.errors.contains(said) && !csv.output.contains(" rows "), "{more:?}: {}", csv.errors);
+        assert!(json.errors.contains(said), "{more:?}: {}", json.errors);
+        serde_json::from_str::<Vec<Value>>(&json.output).expect("a list as ever");
+    }
+    let whole = ask(&["--limit", "1005"]);
+    assert!(whole.output.ends_with("\n1,005 calls, 505515 $\n"), "{}", whole.output);
+    assert_eq!(ask(&["--limit", "1005", "--csv"]).errors, "");
+}
+
+#[tokio::test]
+async fn a_call_shows_its_organization_and_its_charge() {
+    let workplace = Workplace::new();
+    fill(&workplace, 1).await;
+    let listed = workplace.run(&["calls", "--data", "data", "--json"]);
+    let listed: Value = serde_json::from_str(&listed.output).expect("JSON");
+    assert_eq!(
+        (&listed[0]["organization"], &listed[0]["charge_usd"], &listed[0]["cost_usd"]),
+        (&json!("org_acme"), &json!("1.5"), &json!("1"))
+    );
+    let id = listed[0]["id"].as_str().expect("an id");
+    let one = workplace.run(&["calls", id, "--data", "data", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&one.output).expect("JSON"), listed[0]);
+    let page = workplace.run(&["calls", id, "--data", "data"]).output;
+    for (name, value) in [("organization", "org_acme"), ("charge_usd", "1.5")] {
+        let line = page.lines().find(|line| line.starts_with(name)).expect("a line");
+        assert_eq!(line.split_whitespace().collect::<Vec<_>>(), [name, value]);
     }
 }
 

@@ -247,7 +247,7 @@ fn a_changed_line_of_the_audit_log_is_found_and_named() {
 fn wrong_usage_says_what_is_right() {
     let workplace = workplace();
     for (command, code, said) in [
-        (&["keys", "create", "--name", "x", "--team", "nobody"][..], 2, "tidegate teams create"),
+        (&["keys", "create", "--name", "x", "--team", "nobody"][..], 1, "tidegate teams create"),
         (&["keys", "create", "--name", "x", "--requests", "60/min"], 2, "minute"),
         (&["keys", "create", "--name", "x", "--budget", "5"], 2, "100/month"),
         (&["keys", "create", "--name", "x", "--model", "*,!gpt-5"], 1, "list what is allowed"),

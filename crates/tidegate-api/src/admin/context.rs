@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, StatusCode};
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -56,6 +56,7 @@ pub(crate) struct Query(Vec<(String, String)>);
 pub(crate) struct Reply {
     status: StatusCode,
     content_type: &'static str,
+    more: Option<(HeaderName, HeaderValue)>,
     body: Vec<u8>,
 }
 
@@ -191,17 +192,26 @@ impl Reply {
 
     /// It is done, and there is nothing to say.
     pub(crate) fn done() -> Self {
-        Self { status: StatusCode::NO_CONTENT, content_type: "", body: Vec::new() }
+        Self { status: StatusCode::NO_CONTENT, content_type: "", more: None, body: Vec::new() }
     }
 
     pub(crate) fn csv(text: String) -> Self {
-        Self { status: StatusCode::OK, content_type: "text/csv; charset=utf-8", body: text.into_bytes() }
+        let content_type = "text/csv; charset=utf-8";
+        Self { status: StatusCode::OK, content_type, more: None, body: text.into_bytes() }
+    }
+
+    /// With a header of its own, where this is so.
+    pub(crate) fn marked(mut self, is_so: bool, name: &'static str, value: &'static str) -> Self {
+        if is_so {
+            self.more = Some((HeaderName::from_static(name), HeaderValue::from_static(value)));
+        }
+        self
     }
 
     fn with_status(status: StatusCode, value: &impl Serialize) -> Result<Self, GatewayError> {
         let body = serde_json::to_vec(value)
             .map_err(|error| GatewayError::internal(format!("The answer could not be written: {error}")))?;
-        Ok(Self { status, content_type: "application/json", body })
+        Ok(Self { status, content_type: "application/json", more: None, body })
     }
 
     pub(crate) fn into_response(self) -> Response {
@@ -209,6 +219,9 @@ impl Reply {
         *response.status_mut() = self.status;
         if !self.content_type.is_empty() {
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        }
+        if let Some((name, value)) = self.more {
+            response.headers_mut().insert(name, value);
         }
         // Secrets that are shown once, and what changes from one moment to the next.
         response.headers_mut().insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -7,8 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tidegate_catalog::NanoDollars;
 use tidegate_gateway::GatewayError;
-use tidegate_store::{GroupBy, Outcome, Text, UsageFilter, UsageOrder, UsageQuery, UsageRow};
-use tidegate_wire::FailureKind;
+use tidegate_store::{GroupBy, Text, UsageFilter, UsageOrder, UsageQuery, UsageRow};
 
 use super::context::{Context, Query, Reply};
 use super::refusal::{forbidden, invalid, of_store};
@@ -17,6 +16,8 @@ use super::refusal::{forbidden, invalid, of_store};
 const MOST_ROWS: u32 = 10_000;
 /// Each combination is a row: with more dimensions a report is the list of calls.
 const MOST_GROUPS: usize = 4;
+/// The header of an answer that lacks rows: CSV has no other place to say so.
+const TRUNCATED: &str = "x-tidegate-truncated";
 
 /// The words for `group_by` that stand for themselves.
 const GROUPS: [(&str, GroupBy); 11] = [
@@ -61,10 +62,17 @@ pub(super) const QUERY: [(&str, &str); 16] = [
     ("provider", "Only calls of this provider"),
     ("upstream_model", "Only calls of this model, by the provider's name"),
     ("tag", "Only calls with this tag: NAME=VALUE"),
-    ("outcome", "Only calls with this outcome, or this kind of failure"),
+    (
+        "outcome",
+        "Only calls that were answered, refused or cancelled, or that failed by this kind of failure",
+    ),
     ("shadows_of", "The shadows of this experiment instead of callers' calls; they stand in no other report"),
     ("order", "cost, calls, tokens or name; the latest first and then the dearest, when left out"),
-    ("limit", "Rows at most, 1000 when left out, 10000 at most"),
+    (
+        "limit",
+        "Rows at most, 1000 when left out, 10000 at most; where there are more, `truncated` is true, and the answer has the \
+         header `x-tidegate-truncated: true`",
+    ),
     ("format", "json or csv"),
 ];
 
@@ -72,6 +80,8 @@ pub(super) const QUERY: [(&str, &str); 16] = [
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct UsageReport {
     data: Vec<UsageRowView>,
+    /// Whether there are more rows than `limit`: the last ones in the order that was asked for are left out.
+    truncated: bool,
 }
 
 /// One row of a usage report.
@@ -129,10 +139,11 @@ pub(super) async fn report(context: Context) -> Result<Reply, GatewayError> {
     }
     usage.since = query.moment("since")?;
     usage.until = query.moment("until")?;
-    usage.limit = match query.limit()? {
+    let limit = match query.limit()? {
         0 => usage.limit,
         asked => asked.min(MOST_ROWS),
     };
+    usage.limit = limit + 1;
     if let Some(word) = query.get("order") {
         usage.order = find(&ORDERS, word).ok_or_else(|| invalid("order", &one_of(&ORDERS, word)))?;
     }
@@ -141,9 +152,14 @@ pub(super) async fn report(context: Context) -> Result<Reply, GatewayError> {
         Some("csv") => true,
         Some(other) => return Err(invalid("format", &format!("`{other}`: it takes json or csv"))),
     };
-    let rows = context.administration.store.usage(&usage).await.map_err(|error| of_store(&error))?;
+    let mut rows = context.administration.store.usage(&usage).await.map_err(|error| of_store(&error))?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let truncated = rows.len() > limit;
+    rows.truncate(limit);
     let data: Vec<UsageRowView> = rows.into_iter().map(|row| view(&words, row)).collect();
-    if csv { Ok(Reply::csv(as_csv(&words, &data))) } else { Reply::json(&UsageReport { data }) }
+    let reply =
+        if csv { Reply::csv(as_csv(&words, &data)) } else { Reply::json(&UsageReport { data, truncated })? };
+    Ok(reply.marked(truncated, TRUNCATED, "true"))
 }
 
 fn group(word: &str) -> Result<GroupBy, GatewayError> {
@@ -175,10 +191,10 @@ fn filter(query: &Query) -> Result<UsageFilter, GatewayError> {
         }
     };
     if let Some(word) = query.get("outcome") {
-        let words = Outcome::ALL.map(Outcome::as_str).into_iter();
-        let words: Vec<&str> = words.chain(FailureKind::ALL.map(FailureKind::as_str)).collect();
+        let words = UsageFilter::outcome_words();
         if !words.contains(&word) {
-            return Err(invalid("outcome", &unknown_word(word, &words)));
+            let why = "calls that failed go by the kind of their failure";
+            return Err(invalid("outcome", &format!("{}; {why}", unknown_word(word, &words))));
         }
     }
     Ok(UsageFilter {

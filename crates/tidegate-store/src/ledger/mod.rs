@@ -17,7 +17,7 @@ pub use bodies::{CallBodies, KeptText};
 pub use entry::{Attempt, AttemptUsage, CacheState, CallId, LedgerEntry, Outcome};
 pub use exposure::{Exposure, Pair, SHADOW};
 pub(crate) use position::JournalPosition;
-pub use reports::{CallsQuery, GroupBy, UsageFilter, UsageOrder, UsageQuery, UsageRow};
+pub use reports::{CallsQuery, GroupBy, UsageFilter, UsageOrder, UsageQuery, UsageRow, UsageTotal};
 pub use retention::{Deleted, RetentionOptions};
 pub(crate) use retention::{keep_house, once as delete_old};
 pub use tags::{TagError, Tags};

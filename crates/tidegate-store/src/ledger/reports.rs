@@ -2,9 +2,9 @@
 //! [`Store`](crate::Store).
 
 use jiff::Timestamp;
-use tidegate_wire::Usage;
+use tidegate_wire::{FailureKind, Usage};
 
-use super::{CallId, Text};
+use super::{CallId, Outcome, Text};
 
 /// A report is read by people: more groups than this are cut, the cheapest first.
 const DEFAULT_GROUPS: u32 = 1000;
@@ -75,6 +75,15 @@ pub struct UsageFilter {
     pub outcome: Option<Text>,
     /// The shadows of this experiment instead of callers' calls: they belong to nobody and stand in no other report.
     pub shadows_of: Option<Text>,
+}
+
+impl UsageFilter {
+    /// The words that `outcome` takes. `failed` is not one of them: a call that failed goes by the kind of its failure.
+    pub fn outcome_words() -> Vec<&'static str> {
+        let outcomes = Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Failed);
+        let kinds = FailureKind::ALL.into_iter().filter(|kind| *kind != FailureKind::Cancelled);
+        outcomes.map(Outcome::as_str).chain(kinds.map(FailureKind::as_str)).collect()
+    }
 }
 
 /// Which rows of a report come first.
@@ -183,6 +192,31 @@ impl UsageRow {
             }
         }
         self
+    }
+}
+
+/// The sum of a whole report, with the rows that its limit cuts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UsageTotal {
+    /// How many rows there are.
+    pub rows: u64,
+    /// All calls, however they ended.
+    pub calls: u64,
+    /// What they cost, as far as prices were known.
+    pub cost_nanodollars: u64,
+    /// How many calls used something whose price is not known.
+    pub unpriced: u64,
+}
+
+impl UsageTotal {
+    /// The sum of these rows.
+    pub fn of(rows: &[UsageRow]) -> Self {
+        rows.iter().fold(Self::default(), |sum, row| Self {
+            rows: sum.rows + 1,
+            calls: sum.calls.saturating_add(row.calls),
+            cost_nanodollars: sum.cost_nanodollars.saturating_add(row.cost_nanodollars),
+            unpriced: sum.unpriced.saturating_add(row.unpriced),
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     database::{Database, Kind, Query, Row, Value, query_text},
     error::StoreError,
-    ledger::{GroupBy, SHADOW, Text, UsageFilter, UsageOrder, UsageQuery, UsageRow},
+    ledger::{GroupBy, SHADOW, Text, UsageFilter, UsageOrder, UsageQuery, UsageRow, UsageTotal},
 };
 
 use super::{
@@ -35,6 +35,23 @@ pub(crate) async fn report(database: &Database, query: &UsageQuery) -> Result<Ve
         label(database, table, place, &mut rows).await?;
     }
     Ok(rows)
+}
+
+/// What all rows of a report come to, without its limit. It is asked of the same sums as the rows are: others may reach
+/// further back.
+pub(crate) async fn total(database: &Database, query: &UsageQuery) -> Result<UsageTotal, StoreError> {
+    let (Values { values, .. }, groups) = grouped(database.kind(), query);
+    let sums = ["calls", "cost_nanodollars", "unpriced"];
+    let sums = sums.map(|column| format!("CAST(COALESCE(SUM({column}), 0) AS BIGINT) AS {column}"));
+    let select =
+        query_text(format!("SELECT COUNT(*) AS row_count, {} FROM ({groups}) AS sums", sums.join(", ")));
+    let row = database.fetch_one(select.bind_all(values)).await?;
+    Ok(UsageTotal {
+        rows: number(&row, "row_count")?,
+        calls: number(&row, "calls")?,
+        cost_nanodollars: number(&row, "cost_nanodollars")?,
+        unpriced: number(&row, "unpriced")?,
+    })
 }
 
 /// Puts the names beside the ids that stand in this place.
@@ -94,6 +111,14 @@ enum Rollup {
 }
 
 fn statement(kind: Kind, query: &UsageQuery) -> Query {
+    let (mut values, groups) = grouped(kind, query);
+    let limit = values.add(query.limit);
+    query_text(format!("SELECT * FROM ({groups}) AS sums ORDER BY {} LIMIT {limit}", order(query).join(", ")))
+        .bind_all(values.values)
+}
+
+/// The groups with their sums: all of them, in no order.
+fn grouped(kind: Kind, query: &UsageQuery) -> (Values, String) {
     let rollup = rollup(query);
     let by_hour = query.group_by.contains(&GroupBy::Hour);
     let sources: &[Source] = match (&rollup, by_hour) {
@@ -119,15 +144,13 @@ fn statement(kind: Kind, query: &UsageQuery) -> Query {
     let sums: Vec<String> = SUMS.iter().map(|column| sum(column)).collect();
     let group = if groups == 0 { String::new() } else { format!("GROUP BY {}", names.join(", ")) };
     let columns: Vec<String> = names.iter().cloned().chain(sums).collect();
-    let limit = values.add(query.limit);
     // Without a group there would be a row of nothing where there are no calls.
-    query_text(format!(
-        "SELECT * FROM (SELECT {} FROM ({}) AS parts {group} HAVING SUM(calls) > 0) AS sums ORDER BY {} LIMIT {limit}",
+    let groups = format!(
+        "SELECT {} FROM ({}) AS parts {group} HAVING SUM(calls) > 0",
         columns.join(", "),
         selects.join(" UNION ALL "),
-        order(query).join(", "),
-    ))
-    .bind_all(values.values)
+    );
+    (values, groups)
 }
 
 /// Divides a time among sources, the coarsest first, whose buckets must lie in it whole.

@@ -263,7 +263,7 @@ pub(super) async fn organization(access: &Access, id_or_name: &str) -> Result<Or
     }
     let named = organizations(access).await?.into_iter().find(|it| it.name == id_or_name);
     named.ok_or_else(|| {
-        Failure::wrong(
+        Failure::not_found(
             format!("there is no organization `{id_or_name}`"),
             "`tidegate orgs list` shows all of them, `tidegate orgs create` makes one.",
         )
@@ -283,7 +283,7 @@ pub(super) async fn team(access: &Access, id_or_name: &str) -> Result<Team, Fail
             format!("several organizations have a team `{id_or_name}`"),
             "Name it by its id; `tidegate teams list` shows them.",
         )),
-        (None, _) => Err(Failure::wrong(
+        (None, _) => Err(Failure::not_found(
             format!("there is no team `{id_or_name}`"),
             "`tidegate teams list` shows all of them, `tidegate teams create` makes one.",
         )),

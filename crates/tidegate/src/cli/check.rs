@@ -8,13 +8,14 @@ use tidegate_catalog::Catalog;
 use tidegate_config::{Sources, describe, load};
 use tidegate_gateway::Gateway;
 
+use super::serve::no_provider;
 use crate::failure::Failure;
 use crate::output::print;
 
 /// Check the configuration and show what would run
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exits with 2 when the configuration is wrong, and shows each mistake with its place."
+    after_help = "Exits with 2 when the configuration is wrong or has no provider, and shows each mistake with its place."
 )]
 pub(crate) struct Options {
     /// The configuration file [default: $TIDEGATE_CONFIG, else tidegate.yaml where it exists]
@@ -24,6 +25,10 @@ pub(crate) struct Options {
 
 pub(super) fn run(options: Options) -> Result<(), Failure> {
     let settings = Arc::new(load(&Sources { config: options.config, ..Sources::of_process() })?);
+    // With nothing to serve `serve` does not start.
+    if settings.providers.is_empty() {
+        return Err(no_provider(&settings));
+    }
     Gateway::check(Arc::clone(&settings), Catalog::builtin())?;
     print(&describe(&settings))
 }

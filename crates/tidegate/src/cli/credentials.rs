@@ -98,10 +98,10 @@ fn remove(asked: &Remove) -> Result<(), Failure> {
             it.id.as_str() == asked.id || asked.id.split_once('/') == Some((&*it.provider, &*it.label))
         };
         let Some(found) = all.iter().find(is_meant) else {
-            return Err(Failure::Failed {
-                error: anyhow::anyhow!("there is no credential {}", asked.id),
-                help: Some("`tidegate credentials list` shows all of them."),
-            });
+            return Err(Failure::not_found(
+                format!("there is no credential {}", asked.id),
+                "`tidegate credentials list` shows all of them.",
+            ));
         };
         access.remove_credential(&found.id, actor).await?;
         Ok(found.clone())

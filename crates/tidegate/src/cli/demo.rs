@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tidegate_config::{Environment, Sources, load};
 use tidegate_gateway::upstream::{Endpoint, SendOptions, UpstreamBody, UpstreamClient};
 use tidegate_sim::{Dialect, RunningSim, SimOptions};
-use tidegate_store::{GroupBy, LedgerWriter, Store, UsageQuery};
+use tidegate_store::{GroupBy, LedgerWriter, Store, UsageQuery, UsageTotal};
 use tokio::task::JoinSet;
 
 use super::serve::{Running, run_to_end};
@@ -123,7 +123,7 @@ async fn show(
     print(&format!(
         "{}\nWhat the ledger says of a few calls just made:\n\n{}\n{}",
         greeting(address),
-        usage::table(&query.group_by, &rows),
+        usage::table(&query.group_by, &rows, UsageTotal::of(&rows)),
         hints(directory)
     ))
 }

@@ -59,7 +59,7 @@ fn unknown(name: &str, settings: &tidegate_config::Settings) -> Failure {
         Some(closest) => format!("did you mean `{closest}`?"),
         None => "experiments are configured under `experiments:`".to_owned(),
     };
-    Failure::wrong(format!("there is no experiment `{name}`"), help)
+    Failure::not_found(format!("there is no experiment `{name}`"), help)
 }
 
 fn text(report: &ExperimentReport) -> String {

@@ -294,8 +294,9 @@ fn table(keys: &[KeyRecord], names: &HashMap<TeamId, String>) -> String {
 
 async fn find(access: &tidegate_store::Access, id: &str) -> Result<KeyRecord, Failure> {
     let found = access.key(&KeyId::from(id)).await?;
-    found
-        .ok_or_else(|| anyhow::anyhow!("there is no key {id}; `tidegate keys list` shows all of them").into())
+    found.ok_or_else(|| {
+        Failure::not_found(format!("there is no key {id}"), "`tidegate keys list` shows all of them.")
+    })
 }
 
 /// The secret alone on standard output, what else there is to say beside it.

@@ -39,13 +39,25 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
             model.name.contains(text) || model.targets.iter().any(|target| target.contains(text))
         })
     };
-    let models: Vec<ListedModel> =
-        models_of(Arc::clone(&settings), catalog)?.into_iter().filter(wanted).collect();
+    let all = models_of(Arc::clone(&settings), catalog)?;
+    let models: Vec<ListedModel> = all.iter().filter(|model| wanted(model)).cloned().collect();
+    if let Some(filter) = options.filter.as_deref().filter(|_| models.is_empty()) {
+        return Err(none_matches(filter, &all));
+    }
     if options.json {
         let models: Vec<Value> = models.iter().map(|model| describe(model, &settings, catalog)).collect();
         return print_json(&Value::Array(models));
     }
     print(&table(&models, &settings, catalog))
+}
+
+fn none_matches(filter: &str, all: &[ListedModel]) -> Failure {
+    let meant = tidegate_config::closest(filter, all.iter().map(|model| model.name.as_str()), 1);
+    let help = match meant.first() {
+        Some(meant) => format!("Did you mean `{meant}`?"),
+        None => "`tidegate models` lists all of them.".to_owned(),
+    };
+    Failure::not_found(format!("no model's name or target contains `{filter}`"), help)
 }
 
 fn table(models: &[ListedModel], settings: &Settings, catalog: &Catalog) -> String {

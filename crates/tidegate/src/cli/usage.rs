@@ -6,11 +6,11 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidegate_catalog::NanoDollars;
-use tidegate_store::{GroupBy, Text, UsageFilter, UsageOrder, UsageQuery, UsageRow};
+use tidegate_store::{GroupBy, Text, UsageFilter, UsageOrder, UsageQuery, UsageRow, UsageTotal};
 
 use super::ledger::{Place, moment};
 use crate::failure::Failure;
-use crate::output::{Side, Table, duration, grouped, print, print_json};
+use crate::output::{Side, Table, duration, grouped, print, print_json, tell};
 
 /// The words for `--by` that stand for themselves.
 const GROUPS: [(&str, GroupBy); 11] = [
@@ -57,7 +57,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "WHAT", value_parser = order)]
     order: Option<UsageOrder>,
     /// At most so many rows
-    #[arg(long, value_name = "ROWS", default_value_t = 1000)]
+    #[arg(long, value_name = "ROWS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// The shadows of this experiment instead of callers' calls
     #[arg(long, value_name = "NAME")]
@@ -80,6 +80,13 @@ struct Only {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    let mut places = options.by.iter().enumerate();
+    if places.any(|(place, by)| options.by.iter().take(place).any(|earlier| earlier == by)) {
+        return Err(Failure::wrong(
+            "--by: the same stands there twice",
+            "A report is grouped by each thing once: --by team,model.",
+        ));
+    }
     let query = UsageQuery {
         group_by: options.by.clone(),
         filter: UsageFilter {
@@ -89,16 +96,39 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         since: options.since,
         until: options.until,
         order: options.order.unwrap_or_default(),
-        limit: options.limit,
+        // One more tells whether rows are left out.
+        limit: options.limit.saturating_add(1),
     };
-    let rows = options.place.ask(async |store| Ok(store.usage(&query).await?))?;
+    let limit = usize::try_from(options.limit).unwrap_or(usize::MAX);
+    let (rows, total) = options.place.ask(async |store| {
+        let mut rows = store.usage(&query).await?;
+        if rows.len() <= limit {
+            let total = UsageTotal::of(&rows);
+            return Ok((rows, total));
+        }
+        rows.truncate(limit);
+        Ok((rows, store.usage_total(&query).await?))
+    })?;
+    if !options.json && !options.csv {
+        return print(&table(&options.by, &rows, total));
+    }
+    // What a program reads has no place for it.
+    if let Some(text) = left_out(&rows, total) {
+        tell(&text);
+    }
     if options.json {
         print_json(&Value::Array(rows.iter().map(|row| Value::Object(describe(&options.by, row))).collect()))
-    } else if options.csv {
-        print(&csv(&options.by, &rows))
     } else {
-        print(&table(&options.by, &rows))
+        print(&csv(&options.by, &rows))
     }
+}
+
+/// What is said where there are more rows than are shown.
+fn left_out(rows: &[UsageRow], total: UsageTotal) -> Option<String> {
+    let shown = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+    let all = total.rows;
+    (all > shown)
+        .then(|| format!("{} of {} rows are shown; --limit {all} shows all", grouped(shown), grouped(all)))
 }
 
 fn group(text: &str) -> Result<GroupBy, String> {
@@ -131,6 +161,10 @@ fn only(text: &str) -> Result<Only, String> {
         GroupBy::Target if !value.contains('/') => {
             Err("a target is written provider/upstream-model".to_owned())
         }
+        GroupBy::Outcome if !UsageFilter::outcome_words().contains(&value) => Err(format!(
+            "one of {}; calls that failed go by the kind of their failure",
+            UsageFilter::outcome_words().join(", ")
+        )),
         what => Ok(Only { what, value: Text::from(value.to_owned()) }),
     }
 }
@@ -170,8 +204,8 @@ fn word(by: &GroupBy) -> String {
     }
 }
 
-/// The report as people read it, with the sum of everything at its end.
-pub(super) fn table(by: &[GroupBy], rows: &[UsageRow]) -> String {
+/// The report as people read it, with the sum of everything at its end, also of rows that are left out.
+pub(super) fn table(by: &[GroupBy], rows: &[UsageRow], total: UsageTotal) -> String {
     use Side::{Left, Right};
     if rows.is_empty() {
         return "no calls\n".to_owned();
@@ -195,16 +229,17 @@ pub(super) fn table(by: &[GroupBy], rows: &[UsageRow]) -> String {
     for row in rows {
         table.row(cells(row, is_charged));
     }
-    let unpriced: u64 = rows.iter().map(|row| row.unpriced).sum();
     let mut text = table.render();
     // Writing into a `String` cannot fail.
-    if rows.len() > 1 {
-        let calls: u64 = rows.iter().map(|row| row.calls).sum();
-        let cost: NanoDollars = rows.iter().map(cost).sum();
-        let _ = writeln!(text, "\n{} calls, {cost} $", grouped(calls));
+    if total.rows > 1 {
+        let _ = writeln!(text, "\n{} calls, {} $", grouped(total.calls), dollars(total.cost_nanodollars));
     }
-    if unpriced > 0 {
-        let _ = writeln!(text, "≥: {} calls used something whose price is not known", grouped(unpriced));
+    if total.unpriced > 0 {
+        let _ =
+            writeln!(text, "≥: {} calls used something whose price is not known", grouped(total.unpriced));
+    }
+    if let Some(said) = left_out(rows, total) {
+        let _ = writeln!(text, "{said}");
     }
     text
 }
