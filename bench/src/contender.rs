@@ -291,7 +291,9 @@ fn command(
         | Contender::TenTargets
         | Contender::Unshadowed
         | Contender::Shadowed => {
-            let mut command = Command::new(options.tidegate.as_ref().context("--tidegate")?);
+            // It runs in a directory of its own, from which a relative path would lead elsewhere.
+            let binary = options.tidegate.as_ref().context("--tidegate")?;
+            let mut command = Command::new(std::path::absolute(binary)?);
             let data = accounts.map_or_else(|| directory.join("data"), Accounts::data);
             let keeps = contender != Contender::Bare;
             let configuration = tidegate(options, mock, address, &data, keeps) + &contender.models();

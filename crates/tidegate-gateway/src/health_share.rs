@@ -5,7 +5,7 @@
 //! call of our own is not given up for hearsay, because a replica may be cut off by itself. Without Redis each replica goes
 //! by what it sees, as if it were alone.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,9 +53,9 @@ impl About {
 
 /// Shares health for as long as it is polled.
 pub async fn share_health(gateway: Arc<Gateway>, board: HealthBoard) {
-    // What the board says, as far as we know, and what of it we have written.
+    // What the board says, as far as we know, and what of it we have written, until when.
     let mut on_board: HashMap<String, Moment> = HashMap::new();
-    let mut written: HashSet<String> = HashSet::new();
+    let mut written: HashMap<String, Moment> = HashMap::new();
     let mut is_away = false;
     loop {
         tokio::time::sleep(EVERY).await;
@@ -75,10 +75,10 @@ pub async fn share_health(gateway: Arc<Gateway>, board: HealthBoard) {
                 let now = gateway.clock.now();
                 for (fact, lasts) in news {
                     if lasts.is_zero() {
-                        written.remove(&fact)
+                        written.remove(&fact);
                     } else {
-                        written.insert(fact)
-                    };
+                        written.insert(fact, now.saturating_add(lasts));
+                    }
                 }
                 let facts: HashMap<String, Moment> =
                     facts.into_iter().map(|(fact, left)| (fact, now.saturating_add(left))).collect();
@@ -86,7 +86,7 @@ pub async fn share_health(gateway: Arc<Gateway>, board: HealthBoard) {
                     let heard = Heard { facts: &facts, before: &on_board, written: &written, now };
                     learn(&snapshot, &heard);
                 }
-                written.retain(|fact| facts.contains_key(fact));
+                written.retain(|fact, _| facts.contains_key(fact));
                 on_board = facts;
             }
         }
@@ -131,14 +131,14 @@ fn own(snapshot: &Snapshot, now: Moment) -> HashMap<String, Moment> {
 fn news(
     own: &HashMap<String, Moment>,
     on_board: &HashMap<String, Moment>,
-    written: &HashSet<String>,
+    written: &HashMap<String, Moment>,
     now: Moment,
 ) -> Vec<(String, Duration)> {
     let new = own.iter().filter_map(|(fact, until)| {
         let is_known = on_board.get(fact).is_some_and(|known| *until <= known.saturating_add(SLACK));
         (!is_known).then(|| (fact.clone(), until.saturating_sub(now)))
     });
-    let over = written.iter().filter(|fact| !own.contains_key(*fact) && on_board.contains_key(*fact));
+    let over = written.keys().filter(|fact| !own.contains_key(*fact) && on_board.contains_key(*fact));
     over.map(|fact| (fact.clone(), Duration::ZERO)).chain(new).take(MOST_AT_ONCE).collect()
 }
 
@@ -158,13 +158,13 @@ fn learn(snapshot: &Snapshot, heard: &Heard<'_>) {
         }
         for target in targets {
             let fact = of_target(About::Breaker, provider, &target);
-            if let Some(until) = heard.facts.get(&fact) {
+            if let Some(until) = heard.until(&fact) {
                 target.health.hear_of_outage(*until, now);
             } else if heard.is_over(&fact) {
                 target.health.probe_soon(now);
             }
             let fact = of_target(About::Target, provider, &target);
-            if let Some(until) = heard.facts.get(&fact) {
+            if let Some(until) = heard.until(&fact) {
                 target.health.hear_of_refusal(*until, now);
             } else if heard.is_over(&fact) {
                 target.health.probe_soon(now);
@@ -179,15 +179,22 @@ struct Heard<'a> {
     /// What it said the last time.
     before: &'a HashMap<String, Moment>,
     /// What of it is our own.
-    written: &'a HashSet<String>,
+    written: &'a HashMap<String, Moment>,
     now: Moment,
 }
 
 impl Heard<'_> {
+    /// Until when this holds, as others say. What we have written ourselves is known here, or has been forgotten on purpose.
+    fn until(&self, fact: &str) -> Option<&Moment> {
+        let is_news =
+            |until: &Moment| self.written.get(fact).is_none_or(|ours| *until > ours.saturating_add(SLACK));
+        self.facts.get(fact).filter(|until| is_news(until))
+    }
+
     /// Whether this has vanished before its time: who wrote it took it back.
     fn is_over(&self, fact: &str) -> bool {
         !self.facts.contains_key(fact)
-            && !self.written.contains(fact)
+            && !self.written.contains_key(fact)
             && self.before.get(fact).is_some_and(|until| *until > self.now.saturating_add(SLACK))
     }
 
@@ -205,14 +212,14 @@ impl Heard<'_> {
         health: impl Fn() -> Option<Arc<KeyHealth>>,
     ) {
         let fact = of_key(About::Rest, provider, key, model);
-        let until = self.facts.get(&fact);
+        let until = self.until(&fact);
         if (until.is_some() || self.is_over(&fact))
             && let Some(health) = health()
         {
             until.map_or_else(|| health.rests_no_more(), |until| health.rest_until(*until));
         }
         let fact = of_key(About::Key, provider, key, model);
-        let until = self.facts.get(&fact);
+        let until = self.until(&fact);
         if (until.is_some() || self.is_over(&fact))
             && let Some(health) = health()
         {

@@ -65,7 +65,8 @@ pub(super) fn to_error(call: &Call, refused: &Refused) -> GatewayError {
                 "Limit reached: {} may have {limit} {}{per}{share}. Try again in {} seconds.",
                 whose(scope, call),
                 measure.as_str(),
-                retry_after.as_secs().max(1),
+                // Upwards, like the header: who follows the words must not be refused again.
+                (retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0)).max(1),
             );
             base(429, ErrorClass::RateLimit, message, Some(*retry_after))
         }
