@@ -24,8 +24,8 @@ pub struct App {
     admin_places: Arc<Semaphore>,
 }
 
-/// What one worker's routes have at hand.
-#[derive(Clone)]
+/// What one worker's routes have at hand. They share it behind a pointer of the worker's own: a copy for every request would
+/// count in places that all workers write to.
 pub(crate) struct Worker {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) metrics: Metrics,
@@ -105,6 +105,6 @@ impl App {
         router
             .fallback(error::no_such_route)
             .method_not_allowed_fallback(error::method_not_allowed)
-            .with_state(worker)
+            .with_state(Arc::new(worker))
     }
 }

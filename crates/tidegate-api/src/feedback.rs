@@ -1,7 +1,7 @@
 //! `POST /v1/feedback`: what a caller says of an answer, by the `x-request-id` that came with it. It is kept beside the call,
 //! and counted into the arm of the experiment that the call took part in.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -51,7 +51,7 @@ struct Said {
 }
 
 /// The route.
-pub(crate) async fn handle(State(worker): State<Worker>, request: Request) -> Response {
+pub(crate) async fn handle(State(worker): State<Arc<Worker>>, request: Request) -> Response {
     let dialect = dialect_of(request.headers(), request.uri());
     match tokio::time::timeout(PATIENCE, take(&worker, request)).await {
         Ok(Ok(taken)) => ([(CONTENT_TYPE, "application/json")], taken.to_string()).into_response(),

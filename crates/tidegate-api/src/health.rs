@@ -1,5 +1,7 @@
 //! Whether the process runs, and whether it can take calls.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
@@ -13,7 +15,7 @@ pub(crate) async fn live() -> &'static str {
 }
 
 /// It can take calls: the ledger takes entries, and not all places are taken with the queue for them full as well.
-pub(crate) async fn ready(State(worker): State<Worker>) -> Response {
+pub(crate) async fn ready(State(worker): State<Arc<Worker>>) -> Response {
     let status = worker.gateway.status();
     let ledger = status.ledger;
     let places = status.places;

@@ -1,5 +1,6 @@
 //! The inference routes: a request comes in as HTTP, walks through the gateway, and goes back as HTTP.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
@@ -20,7 +21,7 @@ use crate::{caller, error};
 
 /// A request whose model and stream flag are in the body.
 pub(crate) async fn handle(
-    State(worker): State<Worker>,
+    State(worker): State<Arc<Worker>>,
     request: Request,
     dialect: Dialect,
     operation: Operation,
@@ -30,7 +31,7 @@ pub(crate) async fn handle(
 
 /// A request to one of Gemini's methods: `models/{model}:{method}`.
 pub(crate) async fn handle_gemini(
-    State(worker): State<Worker>,
+    State(worker): State<Arc<Worker>>,
     model_and_method: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
@@ -61,7 +62,7 @@ pub(crate) fn gemini_method(model_and_method: &str, query: &str) -> Option<(Oper
 }
 
 async fn serve(
-    worker: Worker,
+    worker: Arc<Worker>,
     request: Request,
     dialect: Dialect,
     operation: Operation,

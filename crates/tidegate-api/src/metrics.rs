@@ -1,5 +1,6 @@
 //! Figures for Prometheus.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -103,7 +104,7 @@ fn describe() {
 }
 
 /// The route.
-pub(crate) async fn render(State(worker): State<Worker>) -> Response {
+pub(crate) async fn render(State(worker): State<Arc<Worker>>) -> Response {
     let status = worker.gateway.status();
     let mut text = worker.metrics.render();
     for (name, kind, help, value) in [

@@ -1,5 +1,7 @@
 //! The lists of models, in the shape that the caller's SDK reads.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
@@ -21,7 +23,7 @@ const CREATED_AT: &str = "1970-01-01T00:00:00Z";
 const ENDPOINT: &str = "models";
 
 /// All models.
-pub(crate) async fn list(State(worker): State<Worker>, head: Parts) -> Response {
+pub(crate) async fn list(State(worker): State<Arc<Worker>>, head: Parts) -> Response {
     let dialect = dialect_of(&head.headers, &head.uri);
     let principal = match authenticate(&worker.gateway, &head, ENDPOINT).await {
         Ok(principal) => principal,
@@ -41,7 +43,11 @@ pub(crate) async fn list(State(worker): State<Worker>, head: Parts) -> Response 
 }
 
 /// One model.
-pub(crate) async fn one(State(worker): State<Worker>, Path(name): Path<String>, head: Parts) -> Response {
+pub(crate) async fn one(
+    State(worker): State<Arc<Worker>>,
+    Path(name): Path<String>,
+    head: Parts,
+) -> Response {
     let dialect = dialect_of(&head.headers, &head.uri);
     let principal = match authenticate(&worker.gateway, &head, ENDPOINT).await {
         Ok(principal) => principal,

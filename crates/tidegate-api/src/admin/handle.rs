@@ -34,7 +34,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Serves one row of the table.
 pub(crate) async fn handle(
-    State(worker): State<Worker>,
+    State(worker): State<Arc<Worker>>,
     parameters: Result<RawPathParams, RawPathParamsRejection>,
     request: Request,
     route: &'static AdminRoute,
