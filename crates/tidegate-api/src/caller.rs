@@ -67,7 +67,11 @@ fn read_address(text: &str) -> Option<IpAddr> {
 /// The end user, where a header names it.
 pub(crate) fn end_user_of(gateway: &Gateway, head: &Parts) -> Option<Text> {
     let settings = gateway.settings();
-    let user = head.headers.get(settings.server.end_user_header.as_str())?.to_str().ok()?.trim();
+    let user = head.headers.get(settings.server.end_user_header.as_str())?.as_bytes();
+    // What is not UTF-8 is what HTTP once took all headers for, Latin-1. Passed over, nobody's limits would hold.
+    let user = std::str::from_utf8(user)
+        .map_or_else(|_latin| user.iter().map(|byte| char::from(*byte)).collect(), str::to_owned);
+    let user = user.trim();
     (!user.is_empty()).then(|| Text::from(user.to_owned()))
 }
 

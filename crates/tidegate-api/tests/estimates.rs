@@ -250,6 +250,8 @@ async fn what_stands_behind_an_address_or_is_fetched_by_the_provider_is_reserved
         json!({"messages": part(json!({"type": "audio_url", "audio_url": {"url": "https://a/b.mp3"}}))}),
         json!({"messages": part(json!({"type": "input_audio", "input_audio": {"data": "https://a/b", "format": "mp3"}}))}),
         json!({"messages": part(json!({"type": "media", "url": "https://a/b"}))}),
+        json!({"messages": part(json!({"type": "input_video", "input_video": {"url": "https://a/b.mp4"}}))}),
+        json!({"messages": part(json!({"type": "input_video", "input_video": "https://a/b.mp4"}))}),
         json!({"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}, {"role": "user", "content": "Hi"}]}),
         json!({"plugins": [{"id": "file-parser"}]}),
         json!({"extra_body": {"container": "c1"}}),
@@ -277,10 +279,28 @@ async fn what_stands_behind_an_address_or_is_fetched_by_the_provider_is_reserved
         assert_eq!(received.status, 403, "{more}: {}", received.text());
         assert!(provider.arrived().is_empty(), "{more}");
     }
-    let (_gateway, _provider, client) =
-        with_budget("openai-compatible", "house", "0.1", &openai_answer()).await;
-    let off = json!({"model": "m", "max_tokens": 100, "enable_search": false, "messages": [{"role": "user", "content": "Hi"}]});
-    assert_eq!(client.post(CHAT, &off).await.status, 200);
+    let user = |content: Value| json!([{"role": "user", "content": content}]);
+    for ordinary in [
+        json!({"enable_search": false, "messages": user("Hi".into())}),
+        json!({"search_parameters": {"mode": "off"}, "messages": user("Hi".into())}),
+        json!({"messages": user("Which word is longer, \"video\", \"file\" or \"audio_url\"?".into())}),
+        json!({"messages": user(json!([{"type": "text", "text": "{\"type\": \"video\"}"}]))}),
+        json!({"messages": [{"role": "user", "content": "Hi"},
+            {"role": "assistant", "tool_calls": [{"id": "c", "type": "function",
+                "function": {"name": "open", "arguments": "{\"file\": \"a.rs\"}"}}]},
+            {"role": "tool", "tool_call_id": "c", "content": "{\"file\": \"a.rs\"}"}],
+            "tools": [{"type": "function", "function": {"name": "open",
+                "parameters": {"type": "object", "properties": {"file": {"type": "string"}, "video_url": {}}}}}]}),
+        json!({"messages": user(json!([{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "mp3"}}]))}),
+        json!({"messages": user(json!([{"type": "video_url", "video_url": {"url": "data:video/mp4;base64,AAAA"}}]))}),
+    ] {
+        let mut body = json!({"model": "m", "max_tokens": 100});
+        body.as_object_mut().unwrap().extend(ordinary.as_object().unwrap().clone());
+        let (_gateway, _provider, client) =
+            with_budget("openai-compatible", "house", "0.1", &openai_answer()).await;
+        let received = client.post(CHAT, &body).await;
+        assert_eq!(received.status, 200, "{ordinary}: {}", received.text());
+    }
 }
 
 #[tokio::test]

@@ -168,28 +168,60 @@ async fn a_call_that_times_out_is_charged_for_what_it_has_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reload_ends_a_rest_and_the_other_replicas_hear_of_that() {
+async fn a_reload_of_any_replica_ends_a_rest_at_all_of_them() {
     let server = RedisServer::private();
     let redis = server.database();
-    let first =
-        ScriptedProvider::start([refused(429, "rate_limit_error", &[("retry-after", "600")]), answer()])
-            .await;
+    for reloaded in [0, 1] {
+        let limited = refused(429, "rate_limit_error", &[("retry-after", "600")]);
+        let first = ScriptedProvider::start([limited, answer()]).await;
+        let second = ScriptedProvider::start([answer()]).await;
+        let yaml = two(&first, "[sk-secret-0123456789]", &second, "");
+        let replicas = [TestGateway::start(&yaml).await, TestGateway::start(&yaml).await];
+        for (number, replica) in replicas.iter().enumerate() {
+            let prefix = format!("rest{reloaded}");
+            let options = SharedOptions { prefix, ..SharedOptions::new(&redis, number.to_string()) };
+            let board = HealthBoard::open(&options).unwrap();
+            tokio::spawn(share_health(Arc::clone(replica.gateway()), board));
+        }
+        let [here, there] = &replicas;
+        assert_eq!(ask(here).await.header("x-tidegate-attempts"), "2");
+        tokio::time::sleep(KNOWN_BY_ALL).await;
+        assert_eq!(ask(there).await.header("x-tidegate-target"), "two/m");
+        replicas[reloaded].reload(&yaml);
+        tokio::time::sleep(KNOWN_BY_ALL).await;
+        for replica in &replicas {
+            assert_eq!(ask(replica).await.header("x-tidegate-target"), "one/m", "reloaded: {reloaded}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_count_that_succeeds_does_not_make_up_for_answers_that_fail() {
+    let busy = refused(503, "overloaded_error", &[]);
+    let counted = json_answer(200, &[], &json!({"input_tokens": 5}));
+    let script = [&busy, &busy, &busy, &busy, &counted, &busy].map(Clone::clone);
+    let first = ScriptedProvider::start(script).await;
     let second = ScriptedProvider::start([answer()]).await;
-    let yaml = two(&first, "[sk-secret-0123456789]", &second, "");
-    let replicas = [TestGateway::start(&yaml).await, TestGateway::start(&yaml).await];
-    for (number, replica) in replicas.iter().enumerate() {
-        let options =
-            SharedOptions { prefix: "rest".into(), ..SharedOptions::new(&redis, number.to_string()) };
-        let board = HealthBoard::open(&options).unwrap();
-        tokio::spawn(share_health(Arc::clone(replica.gateway()), board));
+    let gateway = TestGateway::start(&two(&first, "[a]", &second, ", retry: { attempts: 1 }")).await;
+    for number in 0..5 {
+        if number == 4 {
+            let client = Client::new(gateway.address());
+            let counted = client.post("/v1/messages/count_tokens", &question(false)).await;
+            assert_eq!(counted.json()["input_tokens"], 5);
+        }
+        assert_eq!(ask(&gateway).await.header("x-tidegate-attempts"), "2", "{number}");
     }
-    let [here, there] = &replicas;
-    assert_eq!(ask(here).await.header("x-tidegate-attempts"), "2");
-    tokio::time::sleep(KNOWN_BY_ALL).await;
-    assert_eq!(ask(there).await.header("x-tidegate-target"), "two/m");
-    here.reload(&yaml);
-    tokio::time::sleep(KNOWN_BY_ALL).await;
-    for replica in [here, there] {
-        assert_eq!(ask(replica).await.header("x-tidegate-target"), "one/m");
-    }
+    assert_eq!(ask(&gateway).await.header("x-tidegate-attempts"), "1", "its breaker is open");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_without_a_price_that_times_out_leaves_the_answers_cost_known() {
+    let first = ScriptedProvider::start([vec![Step::Hang]]).await;
+    let second = ScriptedProvider::start([answer()]).await;
+    let yaml = two(&first, "[a]", &second, ", timeout: { answer: 300ms }")
+        + "prices:\n  two/m: { input: 1, output: 5 }\n";
+    let gateway = TestGateway::start(&yaml).await;
+    let received = ask(&gateway).await;
+    assert_eq!(received.header("x-tidegate-cost"), "0.00002", "{}", received.text());
+    assert_eq!(gateway.calls_when(1).await[0].cost_nanodollars, Some(20_000));
 }

@@ -53,15 +53,16 @@ impl About {
 
 /// Shares health for as long as it is polled.
 pub async fn share_health(gateway: Arc<Gateway>, board: HealthBoard) {
-    // What the board says, as far as we know, and what of it we have written, until when.
+    // What the board says, as far as we know, and what of it held here, too, when we last looked, until when: written by us, or
+    // taken over.
     let mut on_board: HashMap<String, Moment> = HashMap::new();
-    let mut written: HashMap<String, Moment> = HashMap::new();
+    let mut shared: HashMap<String, Moment> = HashMap::new();
     let mut is_away = false;
     loop {
         tokio::time::sleep(EVERY).await;
         let snapshot = gateway.snapshot();
         let now = gateway.clock.now();
-        let news = news(&own(&snapshot, now), &on_board, &written, now);
+        let news = news(&own(&snapshot, now), &on_board, &shared, now);
         match board.exchange(&news).await {
             Err(error) => {
                 if !std::mem::replace(&mut is_away, true) {
@@ -75,18 +76,22 @@ pub async fn share_health(gateway: Arc<Gateway>, board: HealthBoard) {
                 let now = gateway.clock.now();
                 for (fact, lasts) in news {
                     if lasts.is_zero() {
-                        written.remove(&fact);
+                        shared.remove(&fact);
                     } else {
-                        written.insert(fact, now.saturating_add(lasts));
+                        shared.insert(fact, now.saturating_add(lasts));
                     }
                 }
                 let facts: HashMap<String, Moment> =
                     facts.into_iter().map(|(fact, left)| (fact, now.saturating_add(left))).collect();
                 if !facts.is_empty() || !on_board.is_empty() {
-                    let heard = Heard { facts: &facts, before: &on_board, written: &written, now };
-                    learn(&snapshot, &heard);
+                    learn(&snapshot, &Heard { facts: &facts, before: &on_board, shared: &shared, now });
+                    let own = own(&snapshot, now);
+                    shared = facts
+                        .iter()
+                        .filter(|(fact, _)| own.contains_key(*fact) || shared.contains_key(*fact))
+                        .map(|(fact, until)| (fact.clone(), *until))
+                        .collect();
                 }
-                written.retain(|fact, _| facts.contains_key(fact));
                 on_board = facts;
             }
         }
@@ -127,19 +132,24 @@ fn own(snapshot: &Snapshot, now: Moment) -> HashMap<String, Moment> {
     own
 }
 
-/// What the board does not have yet, and what it still has of ours that no longer holds.
+/// What the board does not have yet, and what it still has although it no longer holds here: it was taken back by a reload, or
+/// an answer has shown otherwise.
 fn news(
     own: &HashMap<String, Moment>,
     on_board: &HashMap<String, Moment>,
-    written: &HashMap<String, Moment>,
+    shared: &HashMap<String, Moment>,
     now: Moment,
 ) -> Vec<(String, Duration)> {
     let new = own.iter().filter_map(|(fact, until)| {
         let is_known = on_board.get(fact).is_some_and(|known| *until <= known.saturating_add(SLACK));
         (!is_known).then(|| (fact.clone(), until.saturating_sub(now)))
     });
-    let over = written.keys().filter(|fact| !own.contains_key(*fact) && on_board.contains_key(*fact));
-    over.map(|fact| (fact.clone(), Duration::ZERO)).chain(new).take(MOST_AT_ONCE).collect()
+    // What ends by itself is no news, and what somebody has seen anew since then is not for us to take back.
+    let over = shared.iter().filter(|(fact, until)| {
+        let is_the_same = on_board.get(*fact).is_some_and(|known| *known <= until.saturating_add(SLACK));
+        is_the_same && !own.contains_key(*fact) && **until > now.saturating_add(SLACK)
+    });
+    over.map(|(fact, _)| (fact.clone(), Duration::ZERO)).chain(new).take(MOST_AT_ONCE).collect()
 }
 
 /// Takes over what others have written, and lets in whom they have let in.
@@ -178,23 +188,25 @@ struct Heard<'a> {
     facts: &'a HashMap<String, Moment>,
     /// What it said the last time.
     before: &'a HashMap<String, Moment>,
-    /// What of it is our own.
-    written: &'a HashMap<String, Moment>,
+    /// What of it held here already.
+    shared: &'a HashMap<String, Moment>,
     now: Moment,
 }
 
 impl Heard<'_> {
-    /// Until when this holds, as others say. What we have written ourselves is known here, or has been forgotten on purpose.
+    /// Until when this holds, where that is new. What was known before holds here, or was found to hold no longer.
     fn until(&self, fact: &str) -> Option<&Moment> {
-        let is_news =
-            |until: &Moment| self.written.get(fact).is_none_or(|ours| *until > ours.saturating_add(SLACK));
+        let is_news = |until: &Moment| {
+            let is_later =
+                |known: Option<&Moment>| known.is_none_or(|known| *until > known.saturating_add(SLACK));
+            is_later(self.shared.get(fact)) && is_later(self.before.get(fact))
+        };
         self.facts.get(fact).filter(|until| is_news(until))
     }
 
-    /// Whether this has vanished before its time: who wrote it took it back.
+    /// Whether this has vanished before its time: somebody took it back.
     fn is_over(&self, fact: &str) -> bool {
         !self.facts.contains_key(fact)
-            && !self.written.contains_key(fact)
             && self.before.get(fact).is_some_and(|until| *until > self.now.saturating_add(SLACK))
     }
 

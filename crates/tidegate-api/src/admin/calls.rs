@@ -72,6 +72,7 @@ pub(super) struct CallView {
     experiment: Option<ExposureView>,
     /// What callers said of the answer, where a single call is asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
     feedback: Vec<FeedbackView>,
     /// What the caller sent, where the configuration has it kept, and a single call is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -17,6 +17,8 @@ pub(crate) struct Uses {
     /// What it may make use of besides: by other names that some servers know, in what only the provider sees, in the answer.
     /// A key is held to it, and no target left out for it.
     pub(crate) beyond: Features,
+    /// Whether there is something of which the body does not tell the size: documents, and what stands behind an address.
+    pub(crate) refers: bool,
     /// Images, sounds and documents in the conversation.
     pub(crate) media: u64,
     /// The bytes of the body that these take.
@@ -77,6 +79,7 @@ pub(crate) fn uses_of(call: &Call) -> Uses {
             add_media(value, &mut uses);
         }
     }
+    uses.refers |= asked_for(document).contains(Feature::Documents);
     uses
 }
 

@@ -117,13 +117,17 @@ fn object(value: Value<'_>, uses: &mut Uses, is_inside: bool, depth: usize) {
     let kind = value.get("type").and_then(Value::as_string).map(|kind| plain(&kind));
     let media = kind.as_deref().map(media_of).unwrap_or_default();
     let is_media = !media.is_empty();
+    let is_unknown = !is_media && kind.as_deref().is_some_and(|kind| !is_text(kind));
     if is_media {
         uses.features = uses.features.union(media);
-    } else if kind.is_some_and(|kind| !is_text(&kind)) {
+    } else if is_unknown {
         uses.beyond = uses.beyond.union(any());
     }
     if is_media && !is_inside {
         uses.count(value);
+    }
+    if (is_media || is_unknown) && !is_of_known_size(kind.as_deref().unwrap_or_default(), media, value) {
+        uses.refers = true;
     }
     let is_inside = is_inside || is_media;
     for (key, inner) in value.members() {
@@ -143,6 +147,9 @@ fn object(value: Value<'_>, uses: &mut Uses, is_inside: bool, depth: usize) {
                 // Some servers go by the name alone, others pass over it: no target need be able to take it.
                 let media = media_of(&name);
                 uses.beyond = uses.beyond.union(media);
+                if !media.is_empty() && !is_of_known_size(&name, media, inner) {
+                    uses.refers = true;
+                }
                 walk(inner, uses, is_inside || !media.is_empty(), depth);
             }
         }
@@ -152,14 +159,38 @@ fn object(value: Value<'_>, uses: &mut Uses, is_inside: bool, depth: usize) {
 /// Google's way, with the kind beside the data. Without one only the provider knows what it is.
 fn blob(data: Value<'_>, uses: &mut Uses, is_inside: bool) {
     let kind = data.get("mimeType").or_else(|| data.get("mime_type")).and_then(Value::as_string);
-    if let Some(kind) = kind.filter(|kind| !kind.is_empty()) {
-        uses.features.insert(of_kind(&kind));
+    if let Some(kind) = kind.as_ref().filter(|kind| !kind.is_empty()) {
+        uses.features.insert(of_kind(kind));
     } else {
         uses.features.insert(Feature::Documents);
         uses.beyond = uses.beyond.union(any());
     }
     if !is_inside {
         uses.count(data);
+    }
+    let inline =
+        has_data(data, MAX_DEPTH) && kind.as_deref().is_some_and(|kind| of_kind(kind) != Feature::Documents);
+    uses.refers |= !inline && kind.as_deref().map(of_kind) != Some(Feature::Images);
+}
+
+/// Whether no more tokens can come of this medium than its bytes here: images are counted by themselves, documents can hold
+/// far more than their bytes, and of the others it must be the data and not an address.
+fn is_of_known_size(name: &str, media: Features, value: Value<'_>) -> bool {
+    let is_image = media == std::iter::once(Feature::Images).collect() && !name.contains("video");
+    is_image || (!media.contains(Feature::Documents) && has_data(value, MAX_DEPTH))
+}
+
+/// Whether the data itself stands there.
+fn has_data(value: Value<'_>, depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return false };
+    match value.kind() {
+        Kind::String => kind_of_data_url(value).is_some(),
+        Kind::Object => value.members().any(|(key, inner)| {
+            let is_data = matches!(&*plain(&key.name()), "data" | "bytes" | "base64" | "b64json");
+            let is_address = || inner.as_string().is_some_and(|text| text.contains("://"));
+            (is_data && inner.kind() == Kind::String && !is_address()) || has_data(inner, depth)
+        }),
+        _ => false,
     }
 }
 

@@ -103,7 +103,7 @@ pub(crate) fn own_tools(document: &Document) -> impl Iterator<Item = (Key<'_>, V
         if !CONVERSATION.contains(&&*name) {
             look_at(&name, *value, &mut found, MAX_DEPTH);
         }
-        found.contains(Feature::Tools)
+        found.contains(Feature::Tools) && !says_off(*value)
     })
 }
 

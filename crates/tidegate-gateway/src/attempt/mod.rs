@@ -316,6 +316,11 @@ impl<'a> Attempting<'a> {
 
     /// The target answers; until its answer has ended the call is in flight there.
     fn succeeded(mut self, clock: Clock, settlement: &mut Settlement) {
+        settlement.attempted(&self.planned.target, None, Some(200), self.began.elapsed());
+        if self.operation == Operation::CountTokens {
+            // A count says nothing of answers, also where it succeeds.
+            return;
+        }
         self.asking.succeed(clock.now());
         if let Some(key) = self.planned.provider.keys.get(self.key) {
             key.health.succeed();
@@ -323,7 +328,6 @@ impl<'a> Attempting<'a> {
                 here.succeed();
             }
         }
-        settlement.attempted(&self.planned.target, None, Some(200), self.began.elapsed());
         settlement.answering(self.asking);
     }
 
@@ -351,8 +355,10 @@ impl<'a> Attempting<'a> {
         if let Some(withheld) = &mut failure.withheld {
             withheld.put_down(self.place, planned, key, self.began, settlement);
         }
-        // Whoever was given the whole request and was not waited for works on, and is paid, as where a caller hangs up.
-        let used = if failure.kind == FailureKind::Timeout && self.operation == Operation::Chat {
+        // Whoever was given the whole request and was not waited for works on, and is paid, as where a caller hangs up. Where
+        // nobody knows the price there is nothing to guess.
+        let may_be_paid = self.operation == Operation::Chat && planned.target.prices.is_some();
+        let used = if failure.kind == FailureKind::Timeout && may_be_paid {
             self.witness.used()
         } else {
             self.witness.told()

@@ -5,7 +5,6 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use tidegate_catalog::{NanoDollars, PriceKind, Prices, Rate, ServiceTier};
-use tidegate_policy::Feature;
 use tidegate_wire::conversation::ReasoningRequest;
 
 use super::asked::{asked_reasoning, asked_window, is_asked_to_search, predicted, searches_by_itself};
@@ -78,8 +77,11 @@ impl<'a> Estimate<'a> {
         let mut estimate =
             Self { call, input: 0, requested_output, choices, reasoning, marks, has_tools, may_search, tier };
         estimate.input = estimate.with_surroundings(bytes);
-        if marks.has_references || searches || (marks.has_parts && may_refer(call)) {
-            estimate.marks.has_references = true;
+        // Words may stand in a text, and parts are looked at only where there are some.
+        let refers = marks.has_cache_of_providers
+            || ((marks.has_references || marks.has_parts) && uses_of(call).refers);
+        estimate.marks.has_references = refers || searches;
+        if refers || searches {
             estimate.input = estimate.input.saturating_add(TOKENS_OF_REFERENCE);
         }
         estimate
@@ -147,6 +149,12 @@ impl<'a> Estimate<'a> {
         Some(NanoDollars(i64::try_from(exact.div_ceil(MILLION)).unwrap_or(i64::MAX)))
     }
 
+    /// Whether it is the searches that are asked for of which nobody knows the price.
+    pub(super) fn lacks_search_price(&self, planned: &Planned) -> bool {
+        let prices = planned.target.prices.as_ref().map(crate::bill::Priced::list);
+        prices.is_some_and(|prices| prices.web_search().is_none()) && is_asked_to_search(self.call)
+    }
+
     /// Input tokens at most.
     #[cfg(test)]
     pub(super) fn input(&self) -> u64 {
@@ -189,13 +197,6 @@ impl<'a> Estimate<'a> {
         let audio = audio.filter(|_| self.marks.has_audio).filter_map(rate).max().unwrap_or(Rate::FREE);
         Some(usual.max(long).max(audio))
     }
-}
-
-/// Whether there are sounds, documents or parts of a kind that nobody here knows: the body may hold only their address.
-fn may_refer(call: &Call) -> bool {
-    let uses = uses_of(call);
-    let all = uses.features.union(uses.beyond);
-    all.contains(Feature::Audio) || all.contains(Feature::Documents)
 }
 
 /// Rates are for a million.

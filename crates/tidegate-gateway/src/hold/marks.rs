@@ -29,6 +29,8 @@ const ESCAPE: &str = "\\u00";
 pub(super) struct Marks {
     /// Images at most.
     pub(super) images: u64,
+    /// Something that the provider keeps and nobody here sees.
+    pub(super) has_cache_of_providers: bool,
     /// Documents or sounds of which the body may hold only an address.
     pub(super) has_references: bool,
     /// Documents and sounds in the body, reasoning of earlier turns behind its signature: nobody here can count those.
@@ -53,8 +55,9 @@ impl Marks {
         let has = |word: &Finder<'_>| word.find(body).is_some();
         Self {
             images: u64::try_from(image.find_iter(body).count()).unwrap_or(u64::MAX),
+            has_cache_of_providers: has(cached),
             has_references: has(file) || has(document) || has(cached) || has(video),
-            has_parts: has(kind) || has(audio),
+            has_parts: has(kind) || has(audio) || has(inline),
             is_uncountable: has(inline) || has(signature) || has(audio),
             has_audio: has(audio),
             has_cache_control: has(cache_control),

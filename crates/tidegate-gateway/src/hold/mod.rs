@@ -320,6 +320,8 @@ pub(crate) enum TooDear {
     },
     /// Nobody knows what it costs.
     Unpriced(Arc<str>),
+    /// Nobody knows what the searches cost that it asks for.
+    UnpricedSearch(Arc<str>),
 }
 
 impl fmt::Display for TooDear {
@@ -335,6 +337,11 @@ impl fmt::Display for TooDear {
                 "The price of `{label}` is not known, and calls under a budget go only where it is. Set it under \
                  `prices` in the configuration; 0 is a price too."
             ),
+            Self::UnpricedSearch(label) => write!(
+                formatter,
+                "What `{label}` charges for searches is not known, and calls under a budget go only where it is. Ask without \
+                 a search, or a target whose provider publishes that price."
+            ),
         }
     }
 }
@@ -345,8 +352,14 @@ fn within(
     planned: &Planned,
     most: Option<NanoDollars>,
 ) -> Result<NanoDollars, TooDear> {
-    let ceiling =
-        estimate.ceiling(planned).ok_or_else(|| TooDear::Unpriced(Arc::clone(&planned.target.label)))?;
+    let ceiling = estimate.ceiling(planned).ok_or_else(|| {
+        let label = Arc::clone(&planned.target.label);
+        if estimate.lacks_search_price(planned) {
+            TooDear::UnpricedSearch(label)
+        } else {
+            TooDear::Unpriced(label)
+        }
+    })?;
     match most.filter(|most| ceiling > *most) {
         Some(most) => Err(TooDear::OverLimit { ceiling, most }),
         None => Ok(ceiling),
