@@ -168,9 +168,10 @@ fn blob(data: Value<'_>, uses: &mut Uses, is_inside: bool) {
     if !is_inside {
         uses.count(data);
     }
-    let inline =
-        has_data(data, MAX_DEPTH) && kind.as_deref().is_some_and(|kind| of_kind(kind) != Feature::Documents);
-    uses.refers |= !inline && kind.as_deref().map(of_kind) != Some(Feature::Images);
+    let kind = kind.as_deref().unwrap_or_default();
+    let is_image = kind.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("image/"));
+    let is_document = of_kind(kind) == Feature::Documents;
+    uses.refers |= !is_image && (is_document || !has_data(data, MAX_DEPTH));
 }
 
 /// Whether no more tokens can come of this medium than its bytes here: images are counted by themselves, documents can hold
