@@ -106,7 +106,7 @@ fn due(gateway: &Gateway, watched: &mut HashMap<Arc<str>, Watched>) -> Vec<Arc<P
         }
         let is_idle = known.calls == calls;
         *known = Watched { calls, next: jittered(0.8 + 0.4 * fastrand::f64()) };
-        let has_key_out = provider.keys.iter().any(|key| is_out(provider, key, now));
+        let has_key_out = provider.keys.iter().any(|key| is_out(key, &targets, now));
         let has_target_out = || targets.iter().any(|target| target.health.readiness(now) != Readiness::Ready);
         if is_idle || has_key_out || has_target_out() {
             due.push(Arc::clone(provider));
@@ -116,16 +116,17 @@ fn due(gateway: &Gateway, watched: &mut HashMap<Arc<str>, Watched>) -> Vec<Arc<P
 }
 
 /// Whether a key is out, everywhere or at a target.
-fn is_out(provider: &Provider, key: &Key, now: Moment) -> bool {
+fn is_out(key: &Key, targets: &[Arc<Target>], now: Moment) -> bool {
     let is_out = |readiness| matches!(readiness, Readiness::Out { .. });
     let is_out_at = |target: &Arc<Target>| is_out(key.readiness_at(&target.health, now));
-    is_out(key.health.readiness(now)) || provider.known_targets().iter().any(is_out_at)
+    is_out(key.health.readiness(now)) || targets.iter().any(is_out_at)
 }
 
 async fn check(gateway: Arc<Gateway>, upstream: UpstreamClient, provider: Arc<Provider>) {
     let now = gateway.clock.now();
+    let targets = provider.known_targets();
     let mut places: Vec<usize> = (0..provider.keys.len())
-        .filter(|place| provider.keys.get(*place).is_some_and(|key| is_out(&provider, key, now)))
+        .filter(|place| provider.keys.get(*place).is_some_and(|key| is_out(key, &targets, now)))
         .collect();
     if places.is_empty() {
         places.push(0);
@@ -141,7 +142,7 @@ async fn check(gateway: Arc<Gateway>, upstream: UpstreamClient, provider: Arc<Pr
                 if status.is_success() {
                     if let Some(key) = provider.keys.get(place) {
                         key.health.probe_soon(now);
-                        for target in provider.known_targets() {
+                        for target in &targets {
                             if let Some(here) = target.health.troubled_keys().find(key.fingerprint()) {
                                 here.probe_soon(now);
                             }

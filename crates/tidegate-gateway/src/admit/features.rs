@@ -16,9 +16,9 @@ pub(crate) struct Uses {
     pub(crate) features: Features,
     /// What it may make use of besides: by other names that some servers know, in what only the provider sees, in the answer.
     /// A key is held to it, and no target left out for it.
-    pub(crate) beyond: Features,
+    pub(super) beyond: Features,
     /// Whether there is something of which the body does not tell the size: documents, and what stands behind an address.
-    pub(crate) refers: bool,
+    pub(super) refers: bool,
     /// Images, sounds and documents in the conversation.
     pub(crate) media: u64,
     /// The bytes of the body that these take.
@@ -79,8 +79,12 @@ pub(crate) fn uses_of(call: &Call) -> Uses {
             add_media(value, &mut uses);
         }
     }
-    uses.refers |= asked_for(document).contains(Feature::Documents);
     uses
+}
+
+/// Whether a call refers to something of which the body does not tell the size, in its conversation or beside it.
+pub(crate) fn refers(call: &Call) -> bool {
+    uses_of(call).refers || asked_for(&call.document).contains(Feature::Documents)
 }
 
 /// Everything that a call makes use of, as a key is held to it.

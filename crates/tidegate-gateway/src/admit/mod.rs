@@ -23,7 +23,7 @@ use tidegate_store::{EndUser, KeyHash, KeyId, Scope};
 use tidegate_wire::ErrorClass;
 
 use features::all_features_of;
-pub(crate) use features::{Uses, uses_of};
+pub(crate) use features::{Uses, refers, uses_of};
 pub use presented::{Presented, presented};
 pub use principal::Principal;
 pub use refusal::RefusalReason;

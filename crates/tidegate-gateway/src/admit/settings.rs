@@ -80,12 +80,15 @@ const OF_A_TOOL: [&str; 9] = [
 
 /// What is asked for.
 pub(super) fn asked_for(document: &Document) -> Features {
+    let members = document.members().map(|(key, value)| of_member(&key.name(), value));
+    members.fold(Features::default(), Features::union)
+}
+
+fn of_member(name: &str, value: Value<'_>) -> Features {
     let mut found = Features::default();
-    for (key, value) in document.members() {
-        let name = plain(&key.name());
-        if !CONVERSATION.contains(&&*name) {
-            look_at(&name, value, &mut found, MAX_DEPTH);
-        }
+    let name = plain(name);
+    if !CONVERSATION.contains(&&*name) {
+        look_at(&name, value, &mut found, MAX_DEPTH);
     }
     found
 }
@@ -94,16 +97,8 @@ pub(super) fn asked_for(document: &Document) -> Features {
 /// are listed as such.
 pub(crate) fn own_tools(document: &Document) -> impl Iterator<Item = (Key<'_>, Value<'_>)> {
     document.members().filter(|(key, value)| {
-        let written = key.name();
-        if USUAL.contains(&&*written) {
-            return false;
-        }
-        let name = plain(&written);
-        let mut found = Features::default();
-        if !CONVERSATION.contains(&&*name) {
-            look_at(&name, *value, &mut found, MAX_DEPTH);
-        }
-        found.contains(Feature::Tools) && !says_off(*value)
+        let name = key.name();
+        !USUAL.contains(&&*name) && of_member(&name, *value).contains(Feature::Tools) && !says_off(*value)
     })
 }
 

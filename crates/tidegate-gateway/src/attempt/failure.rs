@@ -242,7 +242,8 @@ pub(crate) fn to_caller(
     };
     let mut error = last.to_error();
     if last.kind == FailureKind::RateLimited {
-        // Clients look for Retry-After on a 429; where the provider gave none, or says that no time has to pass, a short one is better than none.
+        // Clients look for Retry-After on a 429; where the provider gave none, or says that no time has to pass, a short one is
+        // better than none.
         let wait = cooling.or(last.retry_after).filter(|wait| !wait.is_zero());
         error.retry_after = Some(wait.unwrap_or(Duration::from_secs(1)));
     }

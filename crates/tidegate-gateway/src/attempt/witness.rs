@@ -39,8 +39,7 @@ impl Witness {
 
     /// What it has used as far as one can tell, and at least its input once that had been sent. `None`: nothing.
     pub(crate) fn used(&self) -> Option<Consumed> {
-        let seen = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let read_at_least = || Consumed::from(Usage { input: self.input_tokens, ..Usage::default() });
-        seen.or_else(|| self.is_sent.load(Ordering::Relaxed).then(read_at_least))
+        self.told().or_else(|| self.is_sent.load(Ordering::Relaxed).then(read_at_least))
     }
 }

@@ -379,6 +379,22 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_model_whose_probe_is_dropped_is_left_to_the_next_call() {
+        let (health, clock) = (Arc::new(TargetHealth::new(Moment::ZERO)), Clock::new());
+        let probe = || {
+            std::thread::sleep(Duration::from_millis(2));
+            health.hear_of_refusal(clock.now(), clock.now());
+            let probe = Asking::begin(&health, clock, clock.now(), Answering::Whole);
+            assert!(health.out_until(clock.now()).is_some(), "others wait for it");
+            probe
+        };
+        drop(probe());
+        assert_eq!(health.out_until(clock.now()), None);
+        probe().put_out(FailureKind::NoSuchModel, clock.now());
+        assert!(health.out_until(clock.now()).is_some(), "it was refused again");
+    }
+
+    #[test]
     fn a_target_is_out_then_probed_then_ready() {
         let health = Arc::new(TargetHealth::new(Moment::ZERO));
         for _ in 0..5 {

@@ -10,7 +10,7 @@ use tidegate_wire::conversation::ReasoningRequest;
 use super::asked::{asked_reasoning, asked_window, is_asked_to_search, predicted, searches_by_itself};
 use super::marks::Marks;
 use crate::accept::{Call, Operation};
-use crate::admit::uses_of;
+use crate::admit::refers;
 use crate::attempt::count_locally;
 use crate::bill::AskedTier;
 use crate::plan::Planned;
@@ -78,8 +78,8 @@ impl<'a> Estimate<'a> {
             Self { call, input: 0, requested_output, choices, reasoning, marks, has_tools, may_search, tier };
         estimate.input = estimate.with_surroundings(bytes);
         // Words may stand in a text, and parts are looked at only where there are some.
-        let refers = marks.has_cache_of_providers
-            || ((marks.has_references || marks.has_parts) && uses_of(call).refers);
+        let refers =
+            marks.has_cache_of_providers || ((marks.has_references || marks.has_parts) && refers(call));
         estimate.marks.has_references = refers || searches;
         if refers || searches {
             estimate.input = estimate.input.saturating_add(TOKENS_OF_REFERENCE);
@@ -138,7 +138,7 @@ impl<'a> Estimate<'a> {
         let dearest_output = dearest(&[PriceKind::Output, PriceKind::Reasoning])?;
         let searches = match prices.web_search() {
             Some(rate) if self.may_search => rate,
-            None if is_asked_to_search(self.call) => return None,
+            None if self.may_search && is_asked_to_search(self.call) => return None,
             _ => Rate::FREE,
         };
         let exact = dearest_input
