@@ -1,27 +1,49 @@
 //! What a request mentions that costs more than its text: images, sounds, documents, caches.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, MatchKind};
 use memchr::memmem::Finder;
 
-/// The words that say so.
-const MARKS: [&str; 10] = [
-    "image",
-    "\"file",
-    "\"document\"",
-    "cachedContent",
-    "audio",
-    "cache_control",
-    "\"inline",
-    "ignature\"",
-    "\"video",
-    "\"type\"",
+/// What a word says.
+#[derive(Debug, Clone, Copy)]
+enum Mark {
+    Image,
+    Reference,
+    CacheOfProviders,
+    Audio,
+    CacheControl,
+    Inline,
+    Signature,
+    Part,
+    /// Any of the others may be behind it.
+    Escape,
+}
+
+/// The words that say so. No two of them can overlap in JSON, so that one search finds all.
+const WORDS: [(&str, Mark); 11] = [
+    ("image", Mark::Image),
+    ("\"file", Mark::Reference),
+    ("\"document\"", Mark::Reference),
+    ("\"video", Mark::Reference),
+    ("cachedContent", Mark::CacheOfProviders),
+    ("audio", Mark::Audio),
+    ("cache_control", Mark::CacheControl),
+    ("\"inline", Mark::Inline),
+    ("ignature\"", Mark::Signature),
+    ("\"type\"", Mark::Part),
+    (ESCAPE, Mark::Escape),
 ];
 
 /// How an escape of a letter begins.
 const ESCAPE: &str = "\\u00";
+
+/// Looks for all words at once, by their rarest bytes: most bodies have none.
+static SEARCH: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    let words = WORDS.map(|(word, _)| word);
+    AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(words).ok()
+});
 
 /// What the body mentions, found by words that all dialects use for it. A word may stand in a text, too: then the estimate
 /// is too high.
@@ -42,34 +64,59 @@ pub(super) struct Marks {
 }
 
 impl Marks {
+    /// Of a body of which nothing is known.
+    const ALL: Self = Self {
+        images: 1,
+        has_cache_of_providers: true,
+        has_references: true,
+        is_uncountable: true,
+        has_audio: true,
+        has_parts: true,
+        has_cache_control: true,
+    };
+
     pub(super) fn of(body: &[u8]) -> Self {
-        static ANY: OnceLock<Option<AhoCorasick>> = OnceLock::new();
-        static WORDS: OnceLock<[Finder<'static>; 10]> = OnceLock::new();
-        let any = ANY.get_or_init(|| AhoCorasick::new(MARKS.iter().chain(&[ESCAPE])).ok());
-        if any.as_ref().is_some_and(|any| !any.is_match(body)) {
-            return Self::default();
+        let Some(search) = &*SEARCH else { return Self::ALL };
+        Self::found(search, body, true)
+            .or_else(|| Self::found(search, &without_needless_escapes(body), false))
+            .unwrap_or_default()
+    }
+
+    /// `None` where an escape comes that may hide a word, unless they are taken out.
+    fn found(search: &AhoCorasick, body: &[u8], may_be_escaped: bool) -> Option<Self> {
+        let mut marks = Self::default();
+        for word in search.find_iter(body) {
+            match WORDS.get(word.pattern().as_usize())?.1 {
+                Mark::Image => marks.images += 1,
+                Mark::Reference => marks.has_references = true,
+                Mark::CacheOfProviders => {
+                    marks.has_cache_of_providers = true;
+                    marks.has_references = true;
+                }
+                Mark::Audio => {
+                    marks.has_audio = true;
+                    marks.has_parts = true;
+                    marks.is_uncountable = true;
+                }
+                Mark::CacheControl => marks.has_cache_control = true,
+                Mark::Inline => {
+                    marks.has_parts = true;
+                    marks.is_uncountable = true;
+                }
+                Mark::Signature => marks.is_uncountable = true,
+                Mark::Part => marks.has_parts = true,
+                Mark::Escape if may_be_escaped => return None,
+                Mark::Escape => {}
+            }
         }
-        let [image, file, document, cached, audio, cache_control, inline, signature, video, kind] =
-            WORDS.get_or_init(|| MARKS.map(Finder::new));
-        let body = &*without_needless_escapes(body);
-        let has = |word: &Finder<'_>| word.find(body).is_some();
-        Self {
-            images: u64::try_from(image.find_iter(body).count()).unwrap_or(u64::MAX),
-            has_cache_of_providers: has(cached),
-            has_references: has(file) || has(document) || has(cached) || has(video),
-            has_parts: has(kind) || has(audio) || has(inline),
-            is_uncountable: has(inline) || has(signature) || has(audio),
-            has_audio: has(audio),
-            has_cache_control: has(cache_control),
-        }
+        Some(marks)
     }
 }
 
 /// The body with its words as every JSON parser reads them: `"im\u0061ge"` is an image. No encoder escapes letters, so
 /// hardly any body is copied for this.
 fn without_needless_escapes(body: &[u8]) -> Cow<'_, [u8]> {
-    static FINDER: OnceLock<Finder<'static>> = OnceLock::new();
-    let escape = FINDER.get_or_init(|| Finder::new(ESCAPE));
+    let escape = Finder::new(ESCAPE);
     let mut plain: Option<Vec<u8>> = None;
     let mut copied = 0;
     for place in escape.find_iter(body) {
