@@ -790,10 +790,7 @@ async fn limits_are_shown_with_how_far_they_are_used() {
     let body = json!({"name": "limited", "limits": limits});
     let made = admin.call(&owner, Method::POST, "/admin/v1/keys", &body).await.json();
     let id = made["id"].as_str().unwrap();
-    let level = Level {
-        scope: Scope::Key(id.into()),
-        limits: Arc::new(serde_json::from_value(limits.clone()).unwrap()),
-    };
+    let level = Level::new(Scope::Key(id.into()), Arc::new(serde_json::from_value(limits.clone()).unwrap()));
     let limiter = admin.gateway.gateway().limiter();
     let amounts = |dollars| Amounts { tokens: 10, cost: NanoDollars(dollars) };
     let spend = async |dollars| {

@@ -29,7 +29,7 @@ pub use course::{Candidate, Course, CourseSettings, FailureFacts, Readiness, Ste
 pub use limits::{
     Amounts, Budget, BudgetKind, BudgetPeriod, BudgetRoom, BudgetUsage, Counters, IN_FLIGHT_RETRY_AFTER,
     Limits, LimitsUsage, Measure, PeriodStart, RateLimit, RatePeriod, RateUsage, RecentCalls, Remaining,
-    Room, SLICES_PER_WINDOW, Shortage, Spending, Stamp,
+    Room, SLICES_PER_WINDOW, Shortage, Spending, Stamp, TakenWindows,
 };
 pub use retry_budget::{RetryBudget, is_retry_allowed};
 pub use rules::{HealthEffect, NextTarget, Rule, SameTarget, rule};

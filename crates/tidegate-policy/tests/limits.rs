@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tidegate_catalog::NanoDollars;
 use tidegate_policy::{
     Amounts, Budget, BudgetKind, BudgetPeriod, Counters, Limits, RateLimit, RatePeriod, RecentCalls, Room,
-    Shortage, Spending, Stamp,
+    Shortage, Spending, Stamp, TakenWindows,
 };
 
 /// Something that happens some time after the thing before.
@@ -48,6 +48,10 @@ struct Counted {
 
 fn stamp(now: Duration) -> Stamp {
     Stamp::new(now, i64::try_from(now.as_secs()).unwrap())
+}
+
+fn settle(counters: &mut Counters, limits: &Limits, held: Amounts, at: Duration, real: Option<Amounts>) {
+    counters.settle(&TakenWindows::of(limits, held), held.cost, &stamp(at), real);
 }
 
 fn take(counters: &mut Counters, limits: &Limits, amounts: Amounts, now: Duration) -> Result<Room, Shortage> {
@@ -125,12 +129,12 @@ proptest! {
                 Event::End(number, part) if !in_flight.is_empty() => {
                     let call = &mut calls[in_flight[number % in_flight.len()]];
                     let real = call.tokens * part / 1_000;
-                    counters.settle(&limits, tokens(call.estimate), &stamp(call.at), Some(tokens(real)));
+                    settle(&mut counters, &limits, tokens(call.estimate), call.at, Some(tokens(real)));
                     (call.tokens, call.in_flight) = (real, false);
                 }
                 Event::Drop(number) if !in_flight.is_empty() => {
                     let call = calls.remove(in_flight[number % in_flight.len()]);
-                    counters.settle(&limits, tokens(call.estimate), &stamp(call.at), None);
+                    settle(&mut counters, &limits, tokens(call.estimate), call.at, None);
                 }
                 Event::End(..) | Event::Drop(_) => {}
             }
@@ -174,7 +178,7 @@ proptest! {
                 counters.check(&limits, Amounts::default(), &stamp(now)).unwrap();
                 for (at, amount) in held.drain(..) {
                     // What began yesterday is yesterday's.
-                    counters.settle(&limits, cost(amount), &stamp(at), Some(cost(amount)));
+                    settle(&mut counters, &limits, cost(amount), at, Some(cost(amount)));
                 }
                 (today, spent) = (now.as_secs() / 86_400, 0);
             }
@@ -200,11 +204,11 @@ proptest! {
                     let (at, amount) = held.remove(number % held.len());
                     let real = amount * i64::try_from(part).unwrap() / 1_000;
                     spent += real;
-                    counters.settle(&limits, cost(amount), &stamp(at), Some(cost(real)));
+                    settle(&mut counters, &limits, cost(amount), at, Some(cost(real)));
                 }
                 Event::Drop(number) if !held.is_empty() => {
                     let (at, amount) = held.remove(number % held.len());
-                    counters.settle(&limits, cost(amount), &stamp(at), None);
+                    settle(&mut counters, &limits, cost(amount), at, None);
                 }
                 Event::End(..) | Event::Drop(_) => {}
             }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidegate_store::{Attempt, CallId, LedgerEntry, LedgerOptions, Outcome, Store, StoreOptions, Tags, Text};
+use tidegate_store::{Attempt, CallId, LedgerEntry, LedgerOptions, Outcome, Store, StoreOptions, Text};
 use tidegate_testkit::servers::PostgresServer;
 use tidegate_wire::Usage;
 
@@ -100,8 +100,6 @@ async fn main() {
 }
 
 fn entry([model, provider, upstream, target, prices]: &[Arc<str>; 5], number: u32) -> LedgerEntry {
-    let mut tags = Tags::default();
-    tags.insert("team", "search").unwrap();
     LedgerEntry {
         organization_id: Some("org_default".into()),
         team_id: Some(Text::from(format!("team_{:032}", number % 10))),
@@ -118,7 +116,6 @@ fn entry([model, provider, upstream, target, prices]: &[Arc<str>; 5], number: u3
         usage: Usage { input: 812, output: 66, ..Usage::default() },
         cost_nanodollars: Some(334_000),
         prices: Some(prices.into()),
-        tags,
         attempts: vec![Attempt {
             target: target.into(),
             failure: None,

@@ -54,6 +54,6 @@ fn levels(thread: u32, limited: bool) -> Vec<Level> {
     let id = |kind: &str, number: u32| format!("{kind}:{kind}_0190f4f0c0ffee00c0ffee00c0ffee{number:02}");
     [id("org", 0), id("team", 0), id("key", thread)]
         .into_iter()
-        .map(|scope| Level { scope: scope.parse().unwrap(), limits: limits.clone() })
+        .map(|scope| Level::new(scope.parse().unwrap(), limits.clone()))
         .collect()
 }

@@ -35,7 +35,7 @@ fn patient(test: &str, replica: &str) -> SharedOptions {
 }
 
 fn level(scope: &str, limits: Limits) -> Level {
-    Level { scope: scope.parse().unwrap(), limits: Arc::new(limits) }
+    Level::new(scope.parse().unwrap(), Arc::new(limits))
 }
 
 fn budget(usd: i64, kind: BudgetKind) -> Limits {

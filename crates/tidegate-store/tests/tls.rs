@@ -58,7 +58,7 @@ async fn postgresql_is_spoken_to_under_tls_and_only_where_its_certificate_is_tru
 fn level() -> Level {
     let budget = Budget { usd: NanoDollars(1_000), per: BudgetPeriod::Day, kind: BudgetKind::Hard };
     let limits = Limits { budgets: vec![budget], ..Limits::default() };
-    Level { scope: Scope::Key("key_1".into()), limits: Arc::new(limits) }
+    Level::new(Scope::Key("key_1".into()), Arc::new(limits))
 }
 
 async fn take(limiter: &Limiter) -> Result<(), Refused> {

@@ -150,7 +150,7 @@ pub(super) async fn of_tag(context: Context) -> Result<Reply, GatewayError> {
 }
 
 async fn show(context: &Context, scope: Scope, limits: Limits) -> Result<Reply, GatewayError> {
-    let level = Level { scope, limits: Arc::new(limits) };
+    let level = Level::new(scope, Arc::new(limits));
     let usage = context.gateway.limiter().usage(&[level]).await.map_err(|refused| unavailable(&refused))?;
     let one = usage.into_iter().next();
     let one = one.ok_or_else(|| GatewayError::internal("The limiter gave no answer."))?;

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tidegate_policy::{Limits, Permissions, Role};
 use tidegate_store::{
-    KeyHash, KeyId, KeyRecord, Organization, OrganizationId, Scope, SubjectLimits, Team, TeamId, Text,
+    KeyHash, KeyId, KeyRecord, Level, Organization, OrganizationId, Scope, SubjectLimits, Team, TeamId, Text,
 };
 
 pub use follow::Follower;
@@ -53,7 +53,7 @@ pub struct ActiveKey {
     /// An administrator's role.
     pub role: Option<Role>,
     /// What limits it.
-    pub limits: Arc<Limits>,
+    pub level: Level,
     /// What it may do; `None` is everything.
     pub permissions: Option<Box<Permissions>>,
     /// Tags that all its calls carry.
@@ -71,8 +71,6 @@ pub struct ActiveKey {
 /// A team as calls see it; its state is swapped under the keys that hold it.
 #[derive(Debug)]
 pub struct ActiveTeam {
-    /// Its scope.
-    pub scope: Scope,
     /// Its id, for the ledger.
     pub id: TeamId,
     /// The organisation it belongs to.
@@ -84,8 +82,6 @@ pub struct ActiveTeam {
 /// An organisation as calls see it.
 #[derive(Debug)]
 pub struct ActiveOrganization {
-    /// Its scope.
-    pub scope: Scope,
     /// Its id, for the ledger.
     pub id: OrganizationId,
     /// What can change.
@@ -93,12 +89,12 @@ pub struct ActiveOrganization {
 }
 
 /// What can change of a team or an organisation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LevelState {
     /// Its name.
     pub name: String,
     /// What limits it.
-    pub limits: Arc<Limits>,
+    pub level: Level,
     /// What limits each end user that has no limits of its own; of an organisation.
     pub end_user_limits: Option<Arc<Limits>>,
     /// What it may do; `None` is everything.
@@ -203,9 +199,10 @@ impl Directory {
 
     /// An organisation is new or has changed.
     pub fn put_organization(&self, organization: Organization) {
+        let scope = Scope::Organization(organization.id.clone());
         let state = LevelState {
             name: organization.name,
-            limits: shared(organization.limits),
+            level: Level::new(scope, shared(organization.limits)),
             end_user_limits: (!organization.end_user_limits.is_empty())
                 .then(|| Arc::new(organization.end_user_limits)),
             permissions: some(organization.permissions),
@@ -220,7 +217,7 @@ impl Directory {
         let organization = self.organization_or_new(&team.organization_id);
         let state = LevelState {
             name: team.name,
-            limits: shared(team.limits),
+            level: Level::new(Scope::Team(team.id.clone()), shared(team.limits)),
             end_user_limits: None,
             permissions: some(team.permissions),
             margin_millionths: team.margin_millionths,
@@ -242,12 +239,12 @@ impl Directory {
             self.has_caller_keys.store(true, Ordering::Relaxed);
         }
         self.keys.put(&Arc::new(ActiveKey {
+            level: Level::new(Scope::Key(record.id.clone()), self.limits_of_key(record.limits)),
             id: record.id,
             name: record.name.into(),
             hash: record.hash,
             previous: record.previous.map(Box::new),
             role: record.role,
-            limits: self.limits_of_key(record.limits),
             permissions: some(record.permissions).map(Box::new),
             tags: record.tags.into(),
             is_disabled: record.disabled,
@@ -295,9 +292,8 @@ impl Directory {
         }
         // A change of a key may come before that of its organisation; what limits it is put in a moment later.
         let new = || ActiveOrganization {
-            scope: Scope::Organization(id.clone()),
             id: id.clone(),
-            state: ArcSwap::default(),
+            state: LevelState::not_known_yet(Scope::Organization(id.clone())),
         };
         Arc::clone(write(&self.organizations).entry(id.clone()).or_insert_with(|| Arc::new(new())))
     }
@@ -307,21 +303,29 @@ impl Directory {
             return Arc::clone(known);
         }
         let new = || ActiveTeam {
-            scope: Scope::Team(id.clone()),
             id: id.clone(),
             organization: Arc::clone(organization),
-            state: ArcSwap::default(),
+            state: LevelState::not_known_yet(Scope::Team(id.clone())),
         };
         Arc::clone(write(&self.teams).entry(id.clone()).or_insert_with(|| Arc::new(new())))
     }
 }
 
-impl ActiveKey {
-    /// Its id as the limiter names it.
-    pub fn scope(&self) -> Scope {
-        Scope::Key(self.id.clone())
+impl LevelState {
+    /// Of a team or an organisation of which only the name is known yet.
+    fn not_known_yet(scope: Scope) -> ArcSwap<Self> {
+        ArcSwap::from_pointee(Self {
+            name: String::new(),
+            level: Level::new(scope, shared(Limits::default())),
+            end_user_limits: None,
+            permissions: None,
+            margin_millionths: 0,
+            is_disabled: false,
+        })
     }
+}
 
+impl ActiveKey {
     /// Its id, as the ledger keeps it.
     pub fn ledger_id(&self) -> Text {
         Text::from(self.id.shared())

@@ -187,16 +187,14 @@ impl Prepared {
             Design::Shadow(design) => {
                 let provider = (means.provider)(&design.target.provider)?;
                 let second = (means.second_provider)(&design.target.provider)?;
-                let level = design.budget.map(|budget| Level {
-                    scope: Scope::Experiment(experiment.name.as_str().into()),
-                    limits: Arc::new(Limits {
-                        budgets: vec![Budget {
-                            usd: NanoDollars(i64::try_from(budget.nano_dollars).unwrap_or(i64::MAX)),
-                            per: period(budget.per),
-                            kind: BudgetKind::Hard,
-                        }],
-                        ..Limits::default()
-                    }),
+                let level = design.budget.map(|budget| {
+                    let budgets = vec![Budget {
+                        usd: NanoDollars(i64::try_from(budget.nano_dollars).unwrap_or(i64::MAX)),
+                        per: period(budget.per),
+                        kind: BudgetKind::Hard,
+                    }];
+                    let scope = Scope::Experiment(experiment.name.as_str().into());
+                    Level::new(scope, Arc::new(Limits { budgets, ..Limits::default() }))
                 });
                 // Whoever waits to be let in again would keep other shadows from their place.
                 let retry = Retry { attempts: 1, ..design.target.retry };

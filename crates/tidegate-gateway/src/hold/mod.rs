@@ -6,6 +6,7 @@
 mod asked;
 mod estimate;
 mod headers;
+mod levels;
 mod marks;
 mod refusal;
 mod room_left;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use tidegate_catalog::NanoDollars;
 use tidegate_policy::{Amounts, BudgetKind, Limits};
-use tidegate_store::{Actor, CallId, Crossed, EndUser, Hold, Level, Refused, RefusedAct, Scope};
+use tidegate_store::{Actor, CallId, Crossed, Hold, Level, Refused, RefusedAct};
 
 pub(crate) use headers::put_room;
 pub(crate) use refusal::NotHeld;
@@ -31,12 +32,10 @@ use crate::gateway::Gateway;
 use crate::plan::{Plan, Planned};
 pub(crate) use asked::asked_output;
 use estimate::{Estimate, likely_tokens};
+use levels::levels_of;
 
 /// Margins are in millionths.
 const WHOLE: i128 = 1_000_000;
-
-/// The levels of a call: organisation, team, key, end user, tags.
-type Levels = SmallVec<[Level; 4]>;
 
 /// Reserves room for a call. `None` where nothing is counted: nobody in particular is calling.
 pub(crate) async fn hold(
@@ -45,6 +44,7 @@ pub(crate) async fn hold(
     plan: &mut Plan,
 ) -> Result<Option<Hold>, Box<NotHeld>> {
     let levels = levels_of(gateway, call);
+    let levels = levels.all();
     let most = most_per_call(call);
     if levels.is_empty() && most.is_none() {
         return Ok(None);
@@ -110,7 +110,8 @@ pub(crate) async fn hold(
 /// The part that is spent of the tightest budget of a call, what calls in flight may spend included; 0 where none applies, and
 /// `None` where nobody can say.
 pub(crate) async fn budget_used(gateway: &Gateway, call: &Call) -> Option<f64> {
-    let mut levels = levels_of(gateway, call);
+    let levels = levels_of(gateway, call);
+    let mut levels = levels.all();
     levels.retain(|level| !level.limits.budgets.is_empty());
     if levels.is_empty() {
         return Some(0.0);
@@ -137,12 +138,15 @@ pub(crate) async fn hold_again(
     plan: &Plan,
     spent: NanoDollars,
 ) -> Result<Option<Hold>, NoRoom> {
-    let mut levels = levels_of(gateway, call);
-    levels.retain(|level| has_hard_budget(&level.limits));
-    for level in &mut levels {
-        let budgets = level.limits.budgets.clone();
-        level.limits = Arc::new(Limits { budgets, ..Limits::default() });
-    }
+    let levels = levels_of(gateway, call);
+    let levels = levels.all();
+    let with_budget = levels.into_iter().filter(|level| has_hard_budget(&level.limits));
+    let levels: Vec<Level> = with_budget
+        .map(|level| {
+            let budgets = level.limits.budgets.clone();
+            level.with_limits(Limits { budgets, ..Limits::default() })
+        })
+        .collect();
     let most = most_per_call(call);
     if levels.is_empty() && most.is_none() {
         return Ok(None);
@@ -181,7 +185,12 @@ pub(crate) async fn hold_again(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoRoom;
 
-async fn reserve(gateway: &Gateway, call: &Call, levels: &Levels, amounts: Amounts) -> Result<Hold, Refused> {
+async fn reserve(
+    gateway: &Gateway,
+    call: &Call,
+    levels: &[&Level],
+    amounts: Amounts,
+) -> Result<Hold, Refused> {
     let limiter = gateway.limiter();
     match limiter.try_reserve(call.id, levels, amounts) {
         Some(answer) => answer,
@@ -219,40 +228,6 @@ pub(crate) fn with_margin(cost: NanoDollars, margin_millionths: i32) -> NanoDoll
 
 fn charged(call: &Call, cost: NanoDollars) -> NanoDollars {
     with_margin(cost, call.principal.margin_millionths())
-}
-
-fn levels_of(gateway: &Gateway, call: &Call) -> Levels {
-    let mut levels = Levels::new();
-    let principal = &call.principal;
-    let Some(owner) = principal.organization() else { return levels };
-    let organization = owner.state.load();
-    levels.push(Level { scope: owner.scope.clone(), limits: Arc::clone(&organization.limits) });
-    if let Some(team) = principal.team() {
-        levels.push(Level { scope: team.scope.clone(), limits: Arc::clone(&team.state.load().limits) });
-    }
-    if let Some(key) = principal.key() {
-        levels.push(Level { scope: key.scope(), limits: Arc::clone(&key.limits) });
-    }
-    let directory = gateway.directory();
-    if let Some(user) = &call.end_user
-        && (directory.has_end_user_limits() || organization.end_user_limits.is_some())
-    {
-        let user = EndUser { organization_id: owner.id.clone(), name: user.as_str().into() };
-        let scope = Scope::EndUser(user);
-        let own = directory.subject(&scope).map(|subject| Arc::clone(&subject.limits));
-        if let Some(limits) = own.or_else(|| organization.end_user_limits.clone()) {
-            levels.push(Level { scope, limits });
-        }
-    }
-    if directory.has_tag_limits() {
-        for (name, value) in call.wishes.tags.iter() {
-            let scope = Scope::tag(name, value);
-            if let Some(subject) = directory.subject(&scope) {
-                levels.push(Level { scope, limits: Arc::clone(&subject.limits) });
-            }
-        }
-    }
-    levels
 }
 
 fn has_hard_budget(limits: &Limits) -> bool {
@@ -372,7 +347,7 @@ pub(crate) fn too_dear_for<'a>(
     call: &'a Call,
 ) -> impl Fn(&Planned) -> Option<TooDear> + use<'a> {
     let most = most_per_call(call);
-    let has_budget = || levels_of(gateway, call).iter().any(|level| has_hard_budget(&level.limits));
+    let has_budget = || levels_of(gateway, call).all().iter().any(|level| has_hard_budget(&level.limits));
     let estimate = (most.is_some() || has_budget()).then(|| Estimate::of_size(call, asked_output(call)));
     move |planned| within(estimate.as_ref()?, planned, most).err()
 }

@@ -9,8 +9,9 @@ use tidegate_store::{LevelUsage, Refused};
 
 use super::asked::asked_output;
 use super::estimate::{Estimate, likely_tokens};
+use super::levels::levels_of;
 use super::refusal::{NotHeld, to_error, whose};
-use super::{ceiling, charged, has_hard_budget, levels_of};
+use super::{ceiling, charged, has_hard_budget};
 use crate::accept::Call;
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
@@ -76,6 +77,7 @@ impl RoomLeft {
 /// Looks whether there is room for this plan of the call. `None` where nothing is counted: nobody in particular is calling.
 pub(crate) async fn room_left(gateway: &Gateway, call: &Call, plan: &Plan) -> Option<RoomLeft> {
     let levels = levels_of(gateway, call);
+    let levels = levels.all();
     if levels.is_empty() {
         return None;
     }

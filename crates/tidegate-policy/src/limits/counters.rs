@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tidegate_catalog::NanoDollars;
 
 use super::account::Account;
@@ -60,10 +61,30 @@ impl Stamp {
 #[derive(Debug)]
 pub struct Counters {
     in_flight: u64,
-    windows: Vec<(Measure, RatePeriod, Window)>,
+    windows: Vec<(Measure, Window)>,
     accounts: [Account; 5],
     /// What was known at the start of the time before it, for windows that are not there yet.
     recent: Box<[(Moment, RecentCalls)]>,
+}
+
+/// The windows in which a call counts, to be set right when it is over: limits may be others by then.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TakenWindows {
+    /// Those of requests.
+    requests: SmallVec<[RatePeriod; 4]>,
+    /// Those of tokens, and what it counts in each.
+    tokens: SmallVec<[(RatePeriod, u64); 1]>,
+}
+
+impl TakenWindows {
+    /// Of a call that takes so much under these limits.
+    pub fn of(limits: &Limits, amounts: Amounts) -> Self {
+        let tokens = RateLimit::windows(&limits.tokens);
+        Self {
+            requests: RateLimit::windows(&limits.requests).map(|limit| limit.per).collect(),
+            tokens: tokens.map(|limit| (limit.per, limit.cut(amounts.tokens))).collect(),
+        }
+    }
 }
 
 impl Default for Counters {
@@ -140,23 +161,24 @@ impl Counters {
         }
     }
 
-    /// Replaces what a call took at that moment, under those limits, by what it really was; by nothing at all, when it
-    /// is `None`.
-    pub fn settle(&mut self, limits: &Limits, taken: Amounts, at: &Stamp, real: Option<Amounts>) {
+    /// Replaces what a call took at that moment by what it really was; by nothing at all, when it is `None`.
+    ///
+    /// `held`: the cost for which it asked then.
+    pub fn settle(&mut self, taken: &TakenWindows, held: NanoDollars, at: &Stamp, real: Option<Amounts>) {
         self.in_flight = self.in_flight.saturating_sub(1);
         let cost = real.map_or(NanoDollars::ZERO, |real| real.cost);
         for (account, start) in self.accounts.iter_mut().zip(at.starts) {
-            account.settle(start, taken.cost, cost);
+            account.settle(start, held, cost);
         }
-        for (measure, per, window) in &mut self.windows {
+        for (measure, window) in &mut self.windows {
+            let per = window.per();
             match (*measure, real) {
                 (Measure::Tokens, real) => {
-                    if let Some(limit) = RateLimit::windows(&limits.tokens).find(|limit| limit.per == *per) {
-                        let tokens = real.map_or(0, |real| real.tokens);
-                        window.correct(at.moment, limit.cut(taken.tokens), tokens);
+                    if let Some((_, counted)) = taken.tokens.iter().find(|counted| counted.0 == per) {
+                        window.correct(at.moment, *counted, real.map_or(0, |real| real.tokens));
                     }
                 }
-                (Measure::Requests, None) if limits.requests.iter().any(|limit| limit.per == *per) => {
+                (Measure::Requests, None) if taken.requests.contains(&per) => {
                     window.correct(at.moment, 1, 0);
                 }
                 _ => {}
@@ -182,7 +204,7 @@ impl Counters {
 
     /// Forgets windows in which nothing is left.
     pub fn tidy(&mut self, now: &Stamp) {
-        self.windows.retain_mut(|(_, _, window)| !window.is_idle(now.moment));
+        self.windows.retain_mut(|(_, window)| !window.is_idle(now.moment));
         if self.recent.last().is_some_and(|(moment, _)| *moment + LONGEST_WINDOW < now.moment) {
             self.recent = Box::default();
         }
@@ -217,7 +239,7 @@ impl Counters {
     fn take_window(&mut self, measure: Measure, limit: RateLimit, amount: u64, now: &Stamp, room: &mut Room) {
         let window = self.window(measure, limit.per, now.moment);
         window.add(amount, now.moment);
-        let remaining = limit.max.saturating_sub(window.sum(now.moment));
+        let remaining = limit.max.saturating_sub(window.latest_sum());
         let reset_after = window.until_empty(now.moment);
         room.narrow(measure, Remaining { limit: limit.max, remaining, reset_after });
     }
@@ -230,14 +252,14 @@ impl Counters {
     }
 
     fn window(&mut self, measure: Measure, per: RatePeriod, now: Moment) -> &mut Window {
-        let place = self.windows.iter().position(|window| window.0 == measure && window.1 == per);
+        let place = self.windows.iter().position(|known| known.0 == measure && known.1.per() == per);
         let place = place.unwrap_or_else(|| {
             // A million keys have one or two each.
             self.windows.reserve_exact(1);
-            self.windows.push((measure, per, window_of(measure, per, &self.recent, now)));
+            self.windows.push((measure, window_of(measure, per, &self.recent, now)));
             self.windows.len() - 1
         });
-        &mut self.windows[place].2
+        &mut self.windows[place].1
     }
 
     fn account(&mut self, period: BudgetPeriod) -> &mut Account {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tidegate_catalog::NanoDollars;
 
 pub use calendar::{BudgetPeriod, PeriodStart};
-pub use counters::{Counters, IN_FLIGHT_RETRY_AFTER, Stamp};
+pub use counters::{Counters, IN_FLIGHT_RETRY_AFTER, Stamp, TakenWindows};
 pub use room::{
     Amounts, BudgetRoom, BudgetUsage, LimitsUsage, Measure, RateUsage, Remaining, Room, Shortage,
 };
@@ -89,7 +89,7 @@ impl RateLimit {
 
 impl RatePeriod {
     /// Its length in milliseconds.
-    pub fn milliseconds(self) -> u64 {
+    pub const fn milliseconds(self) -> u64 {
         match self {
             Self::Second => 1_000,
             Self::Minute => 60_000,

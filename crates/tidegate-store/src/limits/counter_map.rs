@@ -2,12 +2,13 @@
 
 use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 use tidegate_policy::{Counters, Moment, Spending, Stamp};
 
+use super::limiter::Level;
 use crate::Scope;
 
 /// Enough that threads seldom meet in one.
@@ -27,9 +28,16 @@ const FORGOTTEN_AFTER: Moment = Moment::from_secs(25 * 60 * 60);
 #[derive(Debug)]
 pub(super) struct Counter {
     id: u64,
+    /// Of which map.
+    map: u64,
     scope: Scope,
     state: Mutex<CounterState>,
 }
+
+/// The counters of a level that callers do not name, kept with it: they are never forgotten, so that nobody needs to look
+/// for them twice.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KnownCounter(OnceLock<Arc<Counter>>);
 
 /// What its lock guards.
 #[derive(Debug)]
@@ -56,6 +64,8 @@ impl Counter {
 
 #[derive(Debug)]
 pub(super) struct CounterMap {
+    /// Tells it from others of this process.
+    id: u64,
     shards: Vec<Mutex<Shard>>,
     next_id: AtomicU64,
 }
@@ -78,7 +88,26 @@ impl Known {
 
 impl CounterMap {
     pub(super) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), next_id: AtomicU64::new(0) }
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            next_id: AtomicU64::new(0),
+        }
+    }
+
+    /// The counter of a level, if there is one.
+    pub(super) fn find_of(&self, level: &Level) -> Option<Arc<Counter>> {
+        if let Some(known) = level.counter.0.get()
+            && known.map == self.id
+        {
+            return Some(Arc::clone(known));
+        }
+        let found = self.find(&level.scope)?;
+        if !is_named_by_caller(&level.scope) {
+            level.counter.0.get_or_init(|| Arc::clone(&found));
+        }
+        Some(found)
     }
 
     pub(super) fn find(&self, scope: &Scope) -> Option<Arc<Counter>> {
@@ -109,7 +138,7 @@ impl CounterMap {
         }
         let state = CounterState { counters, is_retired: false, ask_again_at, last_used: now.moment() };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let counter = Arc::new(Counter { id, scope: scope.clone(), state: Mutex::new(state) });
+        let counter = Arc::new(Counter { id, map: self.id, scope: scope.clone(), state: Mutex::new(state) });
         shard.insert_unique(hash, Known { hash, counter: Arc::clone(&counter) }, |known| known.hash);
         counter
     }

@@ -25,7 +25,7 @@ pub(super) enum Taken {
     /// Nowhere: nothing limits the call, or all is settled.
     Nothing,
     /// In the counters in memory.
-    Local(LocalHold),
+    Local(Box<LocalHold>),
     /// In the shared counters.
     Shared(SharedHold),
     /// In memory, while the shared counters are away.

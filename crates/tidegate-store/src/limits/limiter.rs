@@ -1,5 +1,6 @@
 //! The limiter as the gateway sees it, wherever its counters are.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use tidegate_catalog::NanoDollars;
 use tidegate_policy::{Amounts, Limits};
 
 use super::answers::{LevelUsage, Refused};
+use super::counter_map::KnownCounter;
 use super::hold::Hold;
 use super::local::{Local, LocalOptions};
 use super::shared::{Shared, SharedError, SharedOptions};
@@ -19,6 +21,21 @@ pub struct Level {
     pub scope: Scope,
     /// The limits. Organisations, teams and keys are counted even without any.
     pub limits: Arc<Limits>,
+    /// Where it is counted in memory, once that was looked up.
+    pub(super) counter: KnownCounter,
+}
+
+impl Level {
+    /// This level. Whoever keeps it for calls to come saves them the way to its counters.
+    pub fn new(scope: Scope, limits: Arc<Limits>) -> Self {
+        Self { scope, limits, counter: KnownCounter::default() }
+    }
+
+    /// The same level with other limits.
+    #[must_use]
+    pub fn with_limits(&self, limits: Limits) -> Self {
+        Self { limits: Arc::new(limits), ..self.clone() }
+    }
 }
 
 /// Holds calls against limits and budgets. Cheap to clone; all clones count together.
@@ -49,7 +66,7 @@ impl Limiter {
     pub fn try_reserve(
         &self,
         call: CallId,
-        levels: &[Level],
+        levels: &[impl Borrow<Level>],
         amounts: Amounts,
     ) -> Option<Result<Hold, Refused>> {
         let amounts = not_negative(amounts);
@@ -60,7 +77,12 @@ impl Limiter {
     }
 
     /// Takes room for a call on all levels or on none. A future that is dropped takes nothing.
-    pub async fn reserve(&self, call: CallId, levels: &[Level], amounts: Amounts) -> Result<Hold, Refused> {
+    pub async fn reserve(
+        &self,
+        call: CallId,
+        levels: &[impl Borrow<Level>],
+        amounts: Amounts,
+    ) -> Result<Hold, Refused> {
         let amounts = not_negative(amounts);
         match &self.0 {
             Counting::Local(local) => local.reserve(levels, amounts).await,
@@ -69,7 +91,7 @@ impl Limiter {
     }
 
     /// How far the limits of these levels are used, in their order.
-    pub async fn usage(&self, levels: &[Level]) -> Result<Vec<LevelUsage>, Refused> {
+    pub async fn usage(&self, levels: &[impl Borrow<Level>]) -> Result<Vec<LevelUsage>, Refused> {
         match &self.0 {
             Counting::Local(local) => Ok(local.usage(levels).await),
             Counting::Shared(shared) => shared.usage(levels).await,

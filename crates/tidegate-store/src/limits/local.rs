@@ -1,11 +1,13 @@
 //! The limiter in memory: answers at once, and waits only to learn what a level that is new to it has spent before.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use tidegate_policy::{Amounts, Limits, Moment, Room, Spending, Stamp};
+use tidegate_catalog::NanoDollars;
+use tidegate_policy::{Amounts, Moment, Room, Spending, Stamp, TakenWindows};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
@@ -75,14 +77,14 @@ impl Local {
 
     pub(super) fn try_reserve(
         self: &Arc<Self>,
-        levels: &[Level],
+        levels: &[impl Borrow<Level>],
         amounts: Amounts,
     ) -> Option<Result<Hold, Refused>> {
         let now = self.clock.now();
         self.tidy(&now);
         loop {
             let slots = self.slots(levels, &now)?;
-            if let Some(answer) = self.take(levels, slots, amounts, &now) {
+            if let Some(answer) = self.take(slots, amounts, &now) {
                 return Some(answer);
             }
         }
@@ -90,7 +92,7 @@ impl Local {
 
     pub(super) async fn reserve(
         self: &Arc<Self>,
-        levels: &[Level],
+        levels: &[impl Borrow<Level>],
         amounts: Amounts,
     ) -> Result<Hold, Refused> {
         loop {
@@ -101,44 +103,42 @@ impl Local {
         }
     }
 
-    pub(super) async fn usage(self: &Arc<Self>, levels: &[Level]) -> Vec<LevelUsage> {
+    pub(super) async fn usage(self: &Arc<Self>, levels: &[impl Borrow<Level>]) -> Vec<LevelUsage> {
         self.learn(levels).await;
         let now = self.clock.now();
         let usage = |level: &Level| {
-            let counter = self.map.find(&level.scope);
-            let usage = match counter {
+            let usage = match self.map.find_of(level) {
                 Some(counter) => counter.lock().counters.usage(&level.limits, &now),
                 None => tidegate_policy::Counters::default().usage(&level.limits, &now),
             };
             LevelUsage { scope: level.scope.clone(), usage }
         };
-        levels.iter().map(usage).collect()
+        levels.iter().map(|level| usage(level.borrow())).collect()
     }
 
     /// The counters of the levels that are counted, in the order in which they are locked: from the organisation down.
     /// `None`, where one is not known yet and somebody can be asked.
-    fn slots(&self, levels: &[Level], now: &Stamp) -> Option<PerLevel<Slot>> {
-        let mut slots = PerLevel::<Slot>::new();
-        for (place, level) in levels.iter().enumerate().filter(|(_, level)| is_counted(level)) {
-            let counter = match self.map.find(&level.scope) {
+    fn slots<'a>(&self, levels: &'a [impl Borrow<Level>], now: &Stamp) -> Option<PerLevel<Slot<'a>>> {
+        let mut slots = PerLevel::<Slot<'a>>::new();
+        for level in levels.iter().map(Borrow::borrow).filter(|level| is_counted(level)) {
+            let counter = match self.map.find_of(level) {
                 Some(counter) => counter,
                 None if self.must_ask(&level.scope) => return None,
                 None => self.map.find_or_insert(&level.scope, None, now, None),
             };
             // The same level twice would wait for its own lock.
             if slots.iter().all(|slot| slot.counter.id() != counter.id()) {
-                slots.push(Slot { counter, limits: level.limits.clone(), place });
+                slots.push(Slot { counter, level });
             }
         }
-        slots.sort_unstable_by_key(|slot| (rank(&levels[slot.place].scope), slot.counter.id()));
+        slots.sort_unstable_by_key(|slot| (rank(&slot.level.scope), slot.counter.id()));
         Some(slots)
     }
 
     /// Takes room on all or none. `None`, when a counter was forgotten meanwhile.
     fn take(
         self: &Arc<Self>,
-        levels: &[Level],
-        slots: PerLevel<Slot>,
+        slots: PerLevel<Slot<'_>>,
         amounts: Amounts,
         now: &Stamp,
     ) -> Option<Result<Hold, Refused>> {
@@ -146,25 +146,31 @@ impl Local {
         if states.iter().any(|state| state.is_retired) {
             return None;
         }
-        for (slot, state) in slots.iter().zip(&mut states) {
-            if let Err(shortage) = state.counters.check(&slot.limits, amounts, now) {
-                return Some(Err(Refused::new(&levels[slot.place].scope, shortage)));
+        for (Slot { level, .. }, state) in slots.iter().zip(&mut states) {
+            if let Err(shortage) = state.counters.check(&level.limits, amounts, now) {
+                return Some(Err(Refused::new(&level.scope, shortage)));
             }
         }
         let mut room = Room::default();
         let mut crossed = Vec::new();
-        for (slot, state) in slots.iter().zip(&mut states) {
+        for (Slot { level, .. }, state) in slots.iter().zip(&mut states) {
             state.last_used = now.moment();
             if state.ask_again_at.is_some_and(|at| at <= now.moment()) {
                 state.ask_again_at = Some(now.moment() + ASK_AGAIN_AFTER);
-                self.learn_later(levels[slot.place].scope.clone());
+                self.learn_later(level.scope.clone());
             }
-            state.counters.take(&slot.limits, amounts, now, &mut room, |budget| {
-                crossed.push(Crossed { scope: levels[slot.place].scope.clone(), budget: *budget });
+            state.counters.take(&level.limits, amounts, now, &mut room, |budget| {
+                crossed.push(Crossed { scope: level.scope.clone(), budget: *budget });
             });
         }
         drop(states);
-        Some(Ok(Hold::new(Taken::Local(LocalHold { slots, amounts, at: *now }), room, crossed)))
+        let held = |Slot { counter, level }| {
+            let windows = TakenWindows::of(&level.limits, amounts);
+            HeldSlot { counter, windows }
+        };
+        let slots = slots.into_iter().map(held).collect();
+        let hold = LocalHold { slots, cost: amounts.cost, at: *now };
+        Some(Ok(Hold::new(Taken::Local(Box::new(hold)), room, crossed)))
     }
 
     #[cfg(test)]
@@ -177,11 +183,12 @@ impl Local {
     }
 
     /// Asks what the levels have spent that are not known yet, and begins to count them.
-    async fn learn(&self, levels: &[Level]) {
+    async fn learn(&self, levels: &[impl Borrow<Level>]) {
         let is_unknown = |level: &&Level| {
             is_counted(level) && self.must_ask(&level.scope) && self.map.find(&level.scope).is_none()
         };
-        let scopes: Vec<Scope> = levels.iter().filter(is_unknown).map(|level| level.scope.clone()).collect();
+        let unknown = levels.iter().map(Borrow::borrow).filter(is_unknown);
+        let scopes: Vec<Scope> = unknown.map(|level| level.scope.clone()).collect();
         if scopes.is_empty() {
             return;
         }
@@ -244,27 +251,31 @@ impl Local {
     }
 }
 
-/// Counters that a call has taken room in, under these limits.
-#[derive(Debug)]
-struct Slot {
+/// Counters in which a call takes room, under the limits of this level.
+struct Slot<'a> {
     counter: Arc<Counter>,
-    limits: Arc<Limits>,
-    /// Which of the levels of the call.
-    place: usize,
+    level: &'a Level,
+}
+
+/// Counters in which a call has taken room.
+#[derive(Debug)]
+struct HeldSlot {
+    counter: Arc<Counter>,
+    windows: TakenWindows,
 }
 
 /// Room taken in memory.
 #[derive(Debug)]
 pub(super) struct LocalHold {
-    slots: PerLevel<Slot>,
-    amounts: Amounts,
+    slots: PerLevel<HeldSlot>,
+    cost: NanoDollars,
     at: Stamp,
 }
 
 impl LocalHold {
     pub(super) fn end(self, actual: Option<Amounts>) {
-        for slot in &self.slots {
-            slot.counter.lock().counters.settle(&slot.limits, self.amounts, &self.at, actual);
+        for HeldSlot { counter, windows } in &self.slots {
+            counter.lock().counters.settle(windows, self.cost, &self.at, actual);
         }
     }
 }

@@ -15,7 +15,7 @@ use super::*;
 use crate::{CallId, OrganizationId, Scope, StoreError};
 
 fn level(scope: &str, limits: Limits) -> Level {
-    Level { scope: scope.parse().unwrap(), limits: Arc::new(limits) }
+    Level::new(scope.parse().unwrap(), Arc::new(limits))
 }
 
 fn budget(usd: i64, per: BudgetPeriod) -> Limits {
@@ -187,6 +187,21 @@ impl SpendingSource for Ledger {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let answer = self.spending.clone().map(|spending| vec![spending; scopes.len()]);
         Box::pin(async move { answer.ok_or(StoreError::Missing { directory: "ledger".into() }) })
+    }
+}
+
+#[test]
+fn a_level_that_two_limiters_know_counts_in_each_for_itself() {
+    let [first, second] = [(); 2].map(|()| local(LocalOptions::default()));
+    let kept = level("key:a", budget(10, BudgetPeriod::Day));
+    let fresh = level("key:a", budget(10, BudgetPeriod::Day));
+    for local in [&first, &second, &first, &second] {
+        take(local, std::slice::from_ref(&kept), cost(4)).unwrap().settle(cost(4));
+    }
+    // Both have spent eight, whoever asks.
+    for (local, level) in [(&first, &kept), (&first, &fresh), (&second, &kept), (&second, &fresh)] {
+        assert!(take(local, std::slice::from_ref(level), cost(3)).is_err());
+        assert!(take(local, std::slice::from_ref(level), cost(2)).is_ok());
     }
 }
 

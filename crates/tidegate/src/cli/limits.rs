@@ -170,7 +170,7 @@ async fn usage(store: &Store, scope: Scope, limits: Limits) -> Result<LimitsUsag
     let spent = store.spending(vec![scope.clone()]).await?;
     let restored = spent.into_iter().map(|spending| (scope.clone(), spending)).collect();
     let limiter = Limiter::local(LocalOptions { restored, source: None });
-    let level = Level { scope, limits: Arc::new(limits) };
+    let level = Level::new(scope, Arc::new(limits));
     let used = limiter.usage(&[level]).await.map_err(anyhow::Error::from)?;
     let one = used.into_iter().next().ok_or_else(|| anyhow::anyhow!("the limiter gave no answer"))?;
     Ok(LimitsUsageView::from(one))

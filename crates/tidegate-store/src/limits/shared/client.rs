@@ -1,5 +1,6 @@
 //! The side of the workers: what is asked, how long is waited for an answer, what is done without one.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -126,7 +127,7 @@ impl Shared {
     pub(in super::super) fn try_reserve(
         &self,
         call: CallId,
-        levels: &[Level],
+        levels: &[impl Borrow<Level>],
         amounts: Amounts,
     ) -> Option<Result<Hold, Refused>> {
         let limited = limited(levels);
@@ -148,7 +149,7 @@ impl Shared {
     pub(in super::super) async fn reserve(
         self: &Arc<Self>,
         call: CallId,
-        levels: &[Level],
+        levels: &[impl Borrow<Level>],
         amounts: Amounts,
     ) -> Result<Hold, Refused> {
         if let Some(answer) = self.try_reserve(call, levels, amounts) {
@@ -170,20 +171,24 @@ impl Shared {
         }
     }
 
-    pub(in super::super) async fn usage(&self, levels: &[Level]) -> Result<Vec<LevelUsage>, Refused> {
+    pub(in super::super) async fn usage(
+        &self,
+        levels: &[impl Borrow<Level>],
+    ) -> Result<Vec<LevelUsage>, Refused> {
         let limited = limited(levels);
         let nothing =
             |level: &Level| LevelUsage { scope: level.scope.clone(), usage: LimitsUsage::default() };
         if limited.is_empty() {
-            return Ok(levels.iter().map(nothing).collect());
+            return Ok(levels.iter().map(|level| nothing(level.borrow())).collect());
         }
         let ask = |seeds: &[Filling]| question::look(&limited, seeds);
         match self.ask(&About::Usage, &limited, Amounts::default(), ask).await {
             Some(Answer::Taken(found)) => {
                 self.outages.remember(&found);
                 let find = |level: &Level| found.iter().find(|found| found.usage.scope == level.scope);
-                let usage = |level| find(level).map_or_else(|| nothing(level), |found| found.usage.clone());
-                Ok(levels.iter().map(usage).collect())
+                let usage =
+                    |level: &Level| find(level).map_or_else(|| nothing(level), |found| found.usage.clone());
+                Ok(levels.iter().map(|level| usage(level.borrow())).collect())
             }
             Some(Answer::Refused(refused)) => Err(refused),
             Some(Answer::Fill(_)) | None => Err(unavailable()),
@@ -350,9 +355,9 @@ impl Shared {
 
 /// Organisations, teams and keys without limits cost no round trip: when they get a budget, the ledger knows what they
 /// have spent.
-fn limited(levels: &[Level]) -> Limited<'_> {
+fn limited(levels: &[impl Borrow<Level>]) -> Limited<'_> {
     let mut limited = Limited::new();
-    for level in levels.iter().filter(|level| !level.limits.is_empty()) {
+    for level in levels.iter().map(Borrow::borrow).filter(|level| !level.limits.is_empty()) {
         if limited.iter().all(|other| other.scope != level.scope) {
             limited.push(level);
         }

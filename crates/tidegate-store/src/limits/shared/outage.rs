@@ -182,7 +182,7 @@ impl Outages {
         drop(all);
         limits.in_flight =
             limits.in_flight.map(|limit| u32::try_from(share_of(limit.into(), replicas)).unwrap_or(limit));
-        Level { scope: level.scope.clone(), limits: Arc::new(limits) }
+        Level::new(level.scope.clone(), Arc::new(limits))
     }
 }
 
@@ -232,7 +232,7 @@ fn of_whole(mut refused: Refused, levels: &[&Level], shares: &[Level]) -> Refuse
 /// Room taken from this replica's share.
 #[derive(Debug)]
 pub(in super::super) struct OutageHold {
-    local: LocalHold,
+    local: Box<LocalHold>,
     link: Arc<Link>,
     call: CallId,
     held: Arc<Held>,

@@ -9,7 +9,7 @@ use fred::prelude::{Builder, Client, Config};
 use tidegate_catalog::NanoDollars;
 use tidegate_policy::{
     Amounts, Budget, BudgetKind, BudgetPeriod, Counters, Limits, RateLimit, RatePeriod, Room, Shortage,
-    Spending, Stamp,
+    Spending, Stamp, TakenWindows,
 };
 
 use super::super::answers::Refused;
@@ -52,7 +52,7 @@ fn stamp(now: Duration) -> Stamp {
 }
 
 fn level(scope: &str, limits: Limits) -> Level {
-    Level { scope: scope.parse().unwrap(), limits: Arc::new(limits) }
+    Level::new(scope.parse().unwrap(), Arc::new(limits))
 }
 
 fn some_levels(random: &mut fastrand::Rng, number: u64) -> Vec<Level> {
@@ -169,7 +169,8 @@ async fn the_script_counts_as_the_counters_in_memory_do() {
                 for level in some {
                     let counters = counters.get_mut(&level.scope.to_string()).unwrap();
                     counters.check(&level.limits, Amounts::default(), &stamp(now)).ok();
-                    counters.settle(&level.limits, amounts, &stamp(at), actual);
+                    let windows = TakenWindows::of(&level.limits, amounts);
+                    counters.settle(&windows, amounts.cost, &stamp(at), actual);
                 }
             }
         }
