@@ -1,6 +1,8 @@
 //! The way of a request: the one function that walks the stations, in their order.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate_policy::Moment;
@@ -170,8 +172,8 @@ pub async fn walk(
             settlement.said(|| whole.body.clone());
             settlement.answered(whole.finish);
             if let Some(gathered) = settlement.conclude() {
-                // Whoever else is ready goes first, and those that end meanwhile are written with this one.
-                tokio::task::yield_now().await;
+                // Those that end meanwhile are written with this one.
+                let_ready_ones_go_first().await;
                 drop(gathered);
             }
             Answer { headers, is_event_stream: false, body: AnswerBody::whole(whole.body) }
@@ -184,6 +186,20 @@ pub async fn walk(
             Answer { headers, is_event_stream, body: AnswerBody::stream(relay) }
         }
     })
+}
+
+/// Lets every task of this thread go first that is ready already. Tokio's `yield_now` looks for new work besides, which is one
+/// more system call for nearly every call.
+async fn let_ready_ones_go_first() {
+    let mut is_last = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut is_last, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Finds out what is not known from the request alone: whom the caller means, and how far its budgets are used where a condition

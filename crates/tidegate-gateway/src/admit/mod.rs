@@ -31,7 +31,7 @@ pub(crate) use refusal::{Hindrance, refuse_permission};
 pub(crate) use settings::own_tools;
 
 use crate::accept::Call;
-use crate::directory::{ActiveKey, Directory};
+use crate::directory::{ActiveKey, CurrentState, Directory};
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
 use crate::jwt::JwtVerifier;
@@ -76,26 +76,28 @@ pub async fn authenticate(
             Some(_) => refuse(gateway, RefusalReason::WrongKey),
         });
     };
-    let now = Timestamp::now();
-    let has_grace =
-        || key.previous.as_deref().is_some_and(|(previous, until)| *previous == hash && *until > now);
+    let has_grace = || {
+        let previous = key.previous.as_deref();
+        previous.is_some_and(|(previous, until)| *previous == hash && *until > Timestamp::now())
+    };
     if key.hash != hash && !has_grace() {
         return Err(refuse(gateway, RefusalReason::RotatedKey));
     }
-    if let Some(reason) = standing_of(&key, now) {
+    if let Some(reason) = standing_of(&key) {
         return Err(refuse(gateway, reason));
     }
     check_route(gateway, Principal::of_key(key, address), endpoint)
 }
 
 /// Why a key does not work for calls, if so.
-fn standing_of(key: &ActiveKey, now: Timestamp) -> Option<RefusalReason> {
-    if key.expires_at.is_some_and(|expires_at| expires_at <= now) {
+fn standing_of(key: &ActiveKey) -> Option<RefusalReason> {
+    if key.expires_at.is_some_and(|expires_at| expires_at <= Timestamp::now()) {
         return Some(RefusalReason::ExpiredKey);
     }
+    let is_disabled = |state: &CurrentState| state.prohibition().is_some_and(|state| state.is_disabled);
     let is_disabled = key.is_disabled
-        || key.team.as_ref().is_some_and(|team| team.state.load().is_disabled)
-        || key.organization.state.load().is_disabled;
+        || key.team.as_ref().is_some_and(|team| is_disabled(&team.state))
+        || is_disabled(&key.organization.state);
     if is_disabled {
         return Some(RefusalReason::DisabledKey);
     }
@@ -217,7 +219,7 @@ pub fn principal_of(gateway: &Gateway, id: &KeyId, endpoint: Endpoint) -> Result
             ..GatewayError::bad_request(message)
         });
     };
-    if let Some(reason) = standing_of(&key, Timestamp::now()) {
+    if let Some(reason) = standing_of(&key) {
         return Err(refused(reason));
     }
     let principal = Principal::of_key(key, None);

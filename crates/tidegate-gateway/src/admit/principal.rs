@@ -120,17 +120,16 @@ impl Principal {
                 }
             }
         }
-        if let Some(team) = self.team() {
-            let state = team.state.load();
-            if let Some(permissions) = &state.permissions {
-                ask(permissions, "The team of this caller")?;
-            }
+        if let Some(state) = self.team().and_then(|team| team.state.prohibition())
+            && let Some(permissions) = &state.permissions
+        {
+            ask(permissions, "The team of this caller")?;
         }
-        let Some(organization) = self.organization() else { return Ok(()) };
-        let state = organization.state.load();
-        match &state.permissions {
-            Some(permissions) => ask(permissions, "The organisation of this caller"),
-            None => Ok(()),
+        if let Some(state) = self.organization().and_then(|organization| organization.state.prohibition())
+            && let Some(permissions) = &state.permissions
+        {
+            ask(permissions, "The organisation of this caller")?;
         }
+        Ok(())
     }
 }

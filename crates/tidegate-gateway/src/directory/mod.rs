@@ -4,12 +4,12 @@
 mod follow;
 mod following;
 mod index;
+mod level;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
 
-use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tidegate_policy::{Limits, Permissions, Role};
 use tidegate_store::{
@@ -19,6 +19,7 @@ use tidegate_store::{
 pub use follow::Follower;
 use following::Following;
 use index::{KeyIndex, read, write};
+pub use level::{CurrentState, LevelState};
 
 /// Different limits of keys that are looked through for each key that is put: a few plans, as a rule.
 const RECENT_LIMITS: usize = 16;
@@ -76,7 +77,7 @@ pub struct ActiveTeam {
     /// The organisation it belongs to.
     pub organization: Arc<ActiveOrganization>,
     /// What can change.
-    pub state: ArcSwap<LevelState>,
+    pub state: CurrentState,
 }
 
 /// An organisation as calls see it.
@@ -85,24 +86,7 @@ pub struct ActiveOrganization {
     /// Its id, for the ledger.
     pub id: OrganizationId,
     /// What can change.
-    pub state: ArcSwap<LevelState>,
-}
-
-/// What can change of a team or an organisation.
-#[derive(Debug)]
-pub struct LevelState {
-    /// Its name.
-    pub name: String,
-    /// What limits it.
-    pub level: Level,
-    /// What limits each end user that has no limits of its own; of an organisation.
-    pub end_user_limits: Option<Arc<Limits>>,
-    /// What it may do; `None` is everything.
-    pub permissions: Option<Permissions>,
-    /// What is added to costs, in millionths; of a team.
-    pub margin_millionths: i32,
-    /// Whether its keys are refused.
-    pub is_disabled: bool,
+    pub state: CurrentState,
 }
 
 /// The limits of an end user or a tag.
@@ -209,7 +193,7 @@ impl Directory {
             margin_millionths: 0,
             is_disabled: organization.disabled,
         };
-        self.organization_or_new(&organization.id).state.store(Arc::new(state));
+        self.organization_or_new(&organization.id).state.store(state);
     }
 
     /// A team is new or has changed.
@@ -223,7 +207,7 @@ impl Directory {
             margin_millionths: team.margin_millionths,
             is_disabled: team.disabled,
         };
-        self.team_or_new(&team.id, &organization).state.store(Arc::new(state));
+        self.team_or_new(&team.id, &organization).state.store(state);
     }
 
     /// So many keys are about to be put.
@@ -293,7 +277,7 @@ impl Directory {
         // A change of a key may come before that of its organisation; what limits it is put in a moment later.
         let new = || ActiveOrganization {
             id: id.clone(),
-            state: LevelState::not_known_yet(Scope::Organization(id.clone())),
+            state: CurrentState::not_known_yet(Scope::Organization(id.clone())),
         };
         Arc::clone(write(&self.organizations).entry(id.clone()).or_insert_with(|| Arc::new(new())))
     }
@@ -305,23 +289,9 @@ impl Directory {
         let new = || ActiveTeam {
             id: id.clone(),
             organization: Arc::clone(organization),
-            state: LevelState::not_known_yet(Scope::Team(id.clone())),
+            state: CurrentState::not_known_yet(Scope::Team(id.clone())),
         };
         Arc::clone(write(&self.teams).entry(id.clone()).or_insert_with(|| Arc::new(new())))
-    }
-}
-
-impl LevelState {
-    /// Of a team or an organisation of which only the name is known yet.
-    fn not_known_yet(scope: Scope) -> ArcSwap<Self> {
-        ArcSwap::from_pointee(Self {
-            name: String::new(),
-            level: Level::new(scope, shared(Limits::default())),
-            end_user_limits: None,
-            permissions: None,
-            margin_millionths: 0,
-            is_disabled: false,
-        })
     }
 }
 

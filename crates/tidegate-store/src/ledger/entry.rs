@@ -78,6 +78,13 @@ impl TryFrom<String> for CallId {
     }
 }
 
+/// Longer strings are cut when they are written. Names of models come from callers and are bounded by nothing but the size of
+/// a request.
+pub(crate) const MAX_TEXT_BYTES: usize = 512;
+
+/// The status of an attempt that answered.
+const ANSWERED: u16 = 200;
+
 /// One call: who, what, when, tokens, cost, outcome, attempts. Strings longer than 512 bytes are cut when they are
 /// written: some of them come from callers.
 #[derive(Debug, Clone, PartialEq)]
@@ -183,6 +190,24 @@ impl LedgerEntry {
             bytes_out: 0,
             exposure: None,
         }
+    }
+
+    /// How long its only attempt took, where that answered at once at the target that the entry names: then nothing else need
+    /// be written down of it. So it is of nearly all calls.
+    pub(crate) fn plain_attempt_us(&self) -> Option<u64> {
+        let [Attempt { target, failure: None, status: Some(ANSWERED), duration_us, used: None }] =
+            &self.attempts[..]
+        else {
+            return None;
+        };
+        let rest = target.strip_prefix(self.provider.as_deref()?)?.strip_prefix('/')?;
+        let is_whole = target.len() <= MAX_TEXT_BYTES;
+        (rest == self.upstream_model.as_deref()? && is_whole).then_some(*duration_us)
+    }
+
+    /// Such an attempt.
+    pub(crate) fn plain_attempt(target: Text, duration_us: u64) -> Attempt {
+        Attempt { target, failure: None, status: Some(ANSWERED), duration_us, used: None }
     }
 
     /// Whether it is no caller's call but a shadow of one.

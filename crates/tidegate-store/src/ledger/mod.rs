@@ -14,6 +14,7 @@ mod text;
 mod writer;
 
 pub use bodies::{CallBodies, KeptText};
+pub(crate) use entry::MAX_TEXT_BYTES;
 pub use entry::{Attempt, AttemptUsage, CacheState, CallId, LedgerEntry, Outcome};
 pub use exposure::{Exposure, Pair, SHADOW};
 pub(crate) use position::JournalPosition;

@@ -23,7 +23,7 @@ use tokio::{
 
 use super::{
     LedgerEntry,
-    journal::{self, Journal, JournalFiles, Place},
+    journal::{self, Journal, JournalFiles, Place, Record},
     task::WriterTask,
 };
 use crate::{LedgerProgress, database::Database, error::StoreError};
@@ -305,7 +305,7 @@ impl Seat {
     )]
     pub fn record(mut self, entry: LedgerEntry) {
         let Some(shared) = self.shared.take() else { return };
-        let Some(frame) = shared.frame(&entry) else { return };
+        let Some(frame) = shared.encoded(&entry, journal::encode) else { return };
         match shared.journal.append(frame) {
             // Also for those that had to wait before; one that waits now keeps its seat.
             Some(safe) => shared.free(safe),
@@ -322,8 +322,8 @@ impl Seat {
     )]
     pub fn record_gathered(mut self, entry: LedgerEntry) -> Option<Gathered> {
         let shared = self.shared.take()?;
-        let frame = shared.frame(&entry)?;
-        let Some(number) = shared.journal.gather(&frame) else {
+        let record = shared.encoded(&entry, Record::of)?;
+        let Some(number) = shared.journal.gather(&record) else {
             shared.lost(&entry);
             return None;
         };
@@ -372,15 +372,15 @@ impl Shared {
     }
 
     /// Encodes an entry, and counts it before it can be read, so that it is never written before it is counted.
-    fn frame(&self, entry: &LedgerEntry) -> Option<Vec<u8>> {
+    fn encoded<T>(&self, entry: &LedgerEntry, encode: impl FnOnce(&LedgerEntry) -> Option<T>) -> Option<T> {
         self.recorded.fetch_add(1, Ordering::AcqRel);
-        let frame = journal::encode(entry);
-        if frame.is_none() {
+        let encoded = encode(entry);
+        if encoded.is_none() {
             tracing::error!(call = %entry.id, "an entry of the ledger could not be encoded and is lost");
             self.recorded.fetch_sub(1, Ordering::AcqRel);
             self.free(1);
         }
-        frame
+        encoded
     }
 
     fn lost(&self, entry: &LedgerEntry) {

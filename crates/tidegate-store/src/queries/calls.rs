@@ -13,7 +13,7 @@ use super::many::ManyRows;
 use crate::{
     database::{Database, Kind, Row, Transaction, Value, query_text},
     error::StoreError,
-    ledger::{Attempt, CacheState, CallId, CallsQuery, LedgerEntry, Outcome, Tags, Text},
+    ledger::{Attempt, CacheState, CallId, CallsQuery, LedgerEntry, MAX_TEXT_BYTES, Outcome, Tags, Text},
 };
 
 /// All columns, in the order in which [`push_own`] and [`push_shared`] add the values.
@@ -27,17 +27,11 @@ const COLUMNS: [&str; OWN.len() + SHARED.len()] = {
     all
 };
 
-/// Longer strings are cut. Names of models come from callers and are bounded by nothing but the size of a request.
-const MAX_TEXT_BYTES: usize = 512;
-
 /// Counts above this (10¹²) are cut: a provider that reports absurd ones must not make a report's sums overflow.
 const MAX_COUNT: u64 = 1 << 40;
 
 /// The dearest call that can be recorded, 70,000 dollars; for the same reason.
 const MAX_COST_NANODOLLARS: u64 = 1 << 46;
-
-/// The status of an attempt that answered.
-const ANSWERED: u16 = 200;
 
 /// Fewer alike ones than this are not worth a statement of their own.
 const LEAST_ALIKE: usize = 16;
@@ -244,23 +238,11 @@ fn push_shared(values: &mut Vec<Value>, entry: &LedgerEntry) {
 /// As JSON; of a call that its target answered at once, as nearly all are, only how long that took: the rest stands in other
 /// columns.
 fn attempts_text(entry: &LedgerEntry) -> Value {
-    match &entry.attempts[..] {
-        [] => None::<String>.into(),
-        [only] if is_plain(only, entry.provider.as_ref(), entry.upstream_model.as_ref()) => {
-            only.duration_us.to_string().into()
-        }
-        attempts => json_text(Some(&attempts)),
+    match (entry.plain_attempt_us(), &entry.attempts[..]) {
+        (Some(duration_us), _) => duration_us.to_string().into(),
+        (None, []) => None::<String>.into(),
+        (None, attempts) => json_text(Some(&attempts)),
     }
-}
-
-fn is_plain(attempt: &Attempt, provider: Option<&Text>, upstream_model: Option<&Text>) -> bool {
-    let (Some(provider), Some(model)) = (provider, upstream_model) else { return false };
-    let rest = attempt.target.strip_prefix(provider.as_str()).and_then(|rest| rest.strip_prefix('/'));
-    rest == Some(model.as_str())
-        && attempt.failure.is_none()
-        && attempt.status == Some(ANSWERED)
-        && attempt.used.is_none()
-        && attempt.target.len() <= MAX_TEXT_BYTES
 }
 
 /// What is left of the attempts in [`attempts_text`].
@@ -274,8 +256,7 @@ fn attempts(
     let Some(((duration_us, provider), model)) = duration_us.zip(provider).zip(upstream_model) else {
         return json(row, "attempts");
     };
-    let target = format!("{provider}/{model}").into();
-    Ok(vec![Attempt { target, failure: None, status: Some(ANSWERED), duration_us, used: None }])
+    Ok(vec![LedgerEntry::plain_attempt(format!("{provider}/{model}").into(), duration_us)])
 }
 
 /// Texts, numbers and lists of them always have a JSON form.

@@ -12,16 +12,13 @@ use std::{
     },
 };
 
-use super::{JournalFiles, Place};
+use super::{JournalFiles, Place, Record, gathering::Gathering};
 use crate::error::StoreError;
 
 /// Segments are no larger: small enough that a written one is soon deleted, large enough that beginning one is rare.
 const MAX_SEGMENT_BYTES: u64 = 8 << 20;
 /// A journal has room for so many segments at least: the one that is being filled cannot be deleted.
 const SEGMENTS_IN_LIMIT: u64 = 8;
-
-/// Room for gathered records that is kept for the next ones.
-const MOST_GATHERED_ROOM: usize = 64 << 10;
 
 /// The journal as those see it who add to it. It is one file handle and a number: nothing here waits for a reader.
 #[derive(Debug)]
@@ -40,11 +37,10 @@ struct End {
     place: Place,
     /// The newest segment; `None` until the first record comes.
     file: Option<File>,
-    /// Records that could not be appended: there are never more than seats.
-    waiting: VecDeque<Vec<u8>>,
-    /// Records that will be written by the first of those who gathered them, never more than seats, and where each ends.
-    gathered: Vec<u8>,
-    gathered_ends: Vec<usize>,
+    /// Frames that could not be appended, and how many records are in each: there are never more than seats.
+    waiting: VecDeque<(Vec<u8>, usize)>,
+    /// Records that will be written by the first of those who gathered them, never more than seats.
+    gathered: Gathering,
     /// How many records were gathered since the start, and how many of them were written or wait.
     gathered_count: u64,
     written_count: u64,
@@ -57,8 +53,7 @@ impl End {
             place,
             file: None,
             waiting: VecDeque::new(),
-            gathered: Vec::new(),
-            gathered_ends: Vec::new(),
+            gathered: Gathering::default(),
             gathered_count: 0,
             written_count: 0,
             is_closed: false,
@@ -136,25 +131,23 @@ impl Journal {
                 Ok(()) => 1,
                 Err(error) => {
                     self.failed(&error);
-                    end.waiting.push_back(frame);
+                    end.waiting.push_back((frame, 1));
                     0
                 }
             });
         }
-        end.waiting.push_back(frame);
+        end.waiting.push_back((frame, 1));
         Some(self.write_waiting(&mut end))
     }
 
     /// Adds a record that is safe only after [`commit`](Self::commit) of the number that this gives. `None` if the journal
     /// is closed, so that the record is lost.
-    pub(in crate::ledger) fn gather(&self, frame: &[u8]) -> Option<u64> {
+    pub(in crate::ledger) fn gather(&self, record: &Record) -> Option<u64> {
         let mut end = self.end();
         if end.is_closed {
             return None;
         }
-        end.gathered.extend_from_slice(frame);
-        let length = end.gathered.len();
-        end.gathered_ends.push(length);
+        end.gathered.add(record);
         end.gathered_count += 1;
         Some(end.gathered_count)
     }
@@ -172,31 +165,26 @@ impl Journal {
     }
 
     fn write_gathered(&self, end: &mut End) -> usize {
-        if end.gathered_ends.is_empty() {
+        if end.gathered.is_empty() {
             return 0;
         }
-        let mut frames = std::mem::take(&mut end.gathered);
-        let mut ends = std::mem::take(&mut end.gathered_ends);
+        let (frames, ends) = end.gathered.take();
         end.written_count = end.gathered_count;
         let written = if end.waiting.is_empty() { Some(self.write(end, &frames)) } else { None };
         let safe = if matches!(written, Some(Ok(()))) {
-            ends.len()
+            ends.iter().map(|(_, records)| records).sum()
         } else {
             if let Some(Err(error)) = written {
                 self.failed(&error);
             }
             let mut begin = 0;
-            for &until in &ends {
-                end.waiting.extend(frames.get(begin..until).map(<[u8]>::to_vec));
+            for &(until, records) in &ends {
+                end.waiting.extend(frames.get(begin..until).map(|frame| (frame.to_vec(), records)));
                 begin = until;
             }
             self.write_waiting(end)
         };
-        // Their room is used again.
-        frames.clear();
-        frames.shrink_to(MOST_GATHERED_ROOM);
-        ends.clear();
-        (end.gathered, end.gathered_ends) = (frames, ends);
+        end.gathered.reuse(frames, ends);
         safe
     }
 
@@ -216,7 +204,7 @@ impl Journal {
 
     /// How many records wait for a place on the disk.
     pub(in crate::ledger) fn waiting(&self) -> usize {
-        if self.is_failing() { self.end().waiting.len() } else { 0 }
+        if self.is_failing() { records_in(&self.end().waiting) } else { 0 }
     }
 
     /// Whether records cannot be appended at the moment.
@@ -250,7 +238,7 @@ impl Journal {
         self.write_gathered(&mut end);
         end.is_closed = true;
         end.file = None;
-        std::mem::take(&mut end.waiting).len()
+        records_in(&std::mem::take(&mut end.waiting))
     }
 
     /// What the lock protects is right at every moment, so a thread that panicked while it held it changes nothing.
@@ -260,13 +248,13 @@ impl Journal {
 
     fn write_waiting(&self, end: &mut End) -> usize {
         let mut done = 0;
-        while let Some(frame) = end.waiting.pop_front() {
+        while let Some((frame, records)) = end.waiting.pop_front() {
             if let Err(error) = self.write(end, &frame) {
                 self.failed(&error);
-                end.waiting.push_front(frame);
+                end.waiting.push_front((frame, records));
                 return done;
             }
-            done += 1;
+            done += records;
         }
         if self.is_failing.swap(false, Ordering::AcqRel) {
             tracing::info!(records = done, "the journal takes records again, nothing was lost");
@@ -313,4 +301,8 @@ impl Journal {
             );
         }
     }
+}
+
+fn records_in(waiting: &VecDeque<(Vec<u8>, usize)>) -> usize {
+    waiting.iter().map(|(_, records)| records).sum()
 }

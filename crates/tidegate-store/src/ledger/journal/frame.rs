@@ -28,13 +28,13 @@ pub(super) fn begin(version: u8) -> Vec<u8> {
 }
 
 /// Fills in length and checksum of a frame whose payload is there. `None` if that is too long.
-pub(super) fn seal(mut frame: Vec<u8>) -> Option<Vec<u8>> {
+pub(super) fn seal(frame: &mut [u8]) -> Option<()> {
     let payload = frame.len().checked_sub(HEADER_BYTES)?;
     let length = u32::try_from(payload).ok().filter(|_| (1..=MAX_PAYLOAD_BYTES).contains(&payload))?;
     let checksum = crc32fast::hash(frame.get(8..)?);
     frame.get_mut(..4)?.copy_from_slice(&length.to_le_bytes());
     frame.get_mut(4..8)?.copy_from_slice(&checksum.to_le_bytes());
-    Some(frame)
+    Some(())
 }
 
 /// The frame at the beginning of these bytes, if it is whole and undamaged.

@@ -36,7 +36,8 @@ impl Reading {
 }
 
 impl JournalReader {
-    /// Reads up to `most` entries that lie between the two places. Where there is more to read, the reading goes forward.
+    /// Reads entries that lie between the two places, up to the frame with which there are `most`. Where there is more to
+    /// read, the reading goes forward.
     pub(in crate::ledger) fn read(
         &mut self,
         files: &JournalFiles,
@@ -48,10 +49,10 @@ impl JournalReader {
         let mut unreadable = 0;
         let mut texts = std::mem::take(&mut self.texts);
         let reading = self.walk(files, from, end, most, |frame| {
-            match record::decode(frame.version, frame.payload, &mut texts) {
-                Some(entry) => entries.push(entry),
-                None => unreadable += 1,
-            }
+            record::decode_frame(&frame, &mut texts, entries).unwrap_or_else(|| {
+                unreadable += 1;
+                1
+            })
         });
         self.texts = texts;
         let reading = reading?;
@@ -67,19 +68,23 @@ impl JournalReader {
     ) -> io::Result<u64> {
         let mut count = 0;
         while from < end {
-            from = self.walk(files, from, end, usize::MAX, |_| count += 1)?.to;
+            let walked = self.walk(files, from, end, usize::MAX, |frame| {
+                count += record::count(&frame);
+                1
+            });
+            from = walked?.to;
         }
         Ok(count)
     }
 
-    /// Takes the frames of one buffer.
+    /// Takes the frames of one buffer, until `take` has counted up to `most`.
     fn walk(
         &mut self,
         files: &JournalFiles,
         from: Place,
         end: Place,
         most: usize,
-        mut take: impl FnMut(frame::Frame<'_>),
+        mut take: impl FnMut(frame::Frame<'_>) -> usize,
     ) -> io::Result<Reading> {
         let limit = match self.limit(files, from, end) {
             Ok(limit) => limit,
@@ -102,9 +107,8 @@ impl JournalReader {
             let rest = bytes.get(at..).unwrap_or_default();
             if let Some(frame) = frame::first(rest) {
                 at += frame.bytes;
-                taken += 1;
                 records_end.offset = from.offset + to_u64(at);
-                take(frame);
+                taken += take(frame);
                 continue;
             }
             let may_be_cut = !reaches_limit && rest.len() < frame::MAX_FRAME_BYTES;
@@ -160,7 +164,10 @@ pub(super) fn end_of_records(files: &JournalFiles, segment: u64, bytes: u64) -> 
     let mut good = 0;
     while place < end {
         let mut records = 0_u64;
-        let reading = reader.walk(files, place, end, usize::MAX, |_| records += 1)?;
+        let reading = reader.walk(files, place, end, usize::MAX, |_| {
+            records += 1;
+            1
+        })?;
         if records > 0 {
             good = reading.records_end.offset;
         }

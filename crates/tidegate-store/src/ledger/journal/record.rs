@@ -13,9 +13,10 @@ use tidegate_policy::experiments::{Likeness, Seen};
 use tidegate_wire::Usage;
 use uuid::Uuid;
 
-use super::frame;
+use super::{frame, group};
 use crate::ledger::{
-    Attempt, AttemptUsage, CacheState, CallId, Exposure, LedgerEntry, Outcome, Pair, Tags, Text,
+    Attempt, AttemptUsage, CacheState, CallId, Exposure, LedgerEntry, MAX_TEXT_BYTES, Outcome, Pair, Tags,
+    Text,
 };
 
 /// The layout that is written for most calls.
@@ -27,10 +28,8 @@ const WITH_MORE: u8 = 2;
 const WITH_ALL: u8 = 3;
 /// Attempts whose own prices are kept; a call has fewer. More would not fit into a record.
 const MAX_OWN_PRICES: usize = 16;
-/// Longer strings are cut, here as in the database. With the limits below and those of tags, a record stays below
+/// A call makes fewer. With this limit, those below and those of texts and tags, a record stays below
 /// [`frame::MAX_PAYLOAD_BYTES`].
-const MAX_TEXT_BYTES: usize = 512;
-/// A call makes fewer.
 const MAX_ATTEMPTS: usize = 64;
 /// Losses are listed up to this number.
 const MAX_DROPPED: usize = 64;
@@ -73,7 +72,7 @@ struct RecordV1<'a, T, A, D> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct UsageV1 {
+pub(super) struct UsageV1 {
     input: u64,
     cache_read: u64,
     cache_write_5m: u64,
@@ -212,10 +211,30 @@ pub(in crate::ledger) fn encode(entry: &LedgerEntry) -> Option<Vec<u8>> {
     } else {
         postcard::to_extend(&record, frame::begin(VERSION))
     };
-    frame::seal(framed.ok()?)
+    let mut framed = framed.ok()?;
+    frame::seal(&mut framed)?;
+    Some(framed)
 }
 
-/// The call in a frame; `None` where this program can make nothing of it.
+/// Adds the calls in a frame to others; `None` where this program can make nothing of it.
+pub(super) fn decode_frame(
+    frame: &frame::Frame<'_>,
+    known: &mut KnownTexts,
+    entries: &mut Vec<LedgerEntry>,
+) -> Option<usize> {
+    if frame.version == group::VERSION {
+        return group::decode(frame.payload, known, entries);
+    }
+    entries.push(decode(frame.version, frame.payload, known)?);
+    Some(1)
+}
+
+/// How many calls a frame holds.
+pub(super) fn count(frame: &frame::Frame<'_>) -> u64 {
+    if frame.version == group::VERSION { group::count(frame.payload) } else { 1 }
+}
+
+/// The call in the frame of one; `None` where this program can make nothing of it.
 pub(super) fn decode(version: u8, payload: &[u8], known: &mut KnownTexts) -> Option<LedgerEntry> {
     match version {
         VERSION => postcard::from_bytes::<ReadRecordV1<'_>>(payload).ok()?.into_entry(known),
@@ -301,7 +320,7 @@ impl ReadRecordV1<'_> {
 }
 
 impl UsageV1 {
-    fn of(it: &Usage) -> Self {
+    pub(super) fn of(it: &Usage) -> Self {
         Self {
             input: it.input,
             cache_read: it.cache_read,
@@ -315,7 +334,7 @@ impl UsageV1 {
         }
     }
 
-    fn into_usage(self) -> Usage {
+    pub(super) fn into_usage(self) -> Usage {
         Usage {
             input: self.input,
             cache_read: self.cache_read,
@@ -453,23 +472,21 @@ impl Serialize for DroppedToWrite<'_> {
     }
 }
 
-fn index<T: PartialEq>(all: &[T], value: &T) -> Option<u8> {
+pub(super) fn index<T: PartialEq>(all: &[T], value: &T) -> Option<u8> {
     all.iter().position(|known| known == value).and_then(|index| u8::try_from(index).ok())
 }
 
-fn optional(value: Option<&Text>) -> Option<&str> {
+pub(super) fn optional(value: Option<&Text>) -> Option<&str> {
     value.map(|value| cut(value))
 }
 
-/// The string, cut at the limit and before a NUL, which PostgreSQL cannot store.
-fn cut(whole: &str) -> &str {
+/// The string, cut at the limit.
+pub(super) fn cut(whole: &str) -> &str {
     let mut end = whole.len().min(MAX_TEXT_BYTES);
     while !whole.is_char_boundary(end) {
         end -= 1;
     }
-    let cut = whole.get(..end).unwrap_or_default();
-    // By memchr: each text of each call comes by here.
-    memchr::memchr(0, cut.as_bytes()).and_then(|place| cut.get(..place)).unwrap_or(cut)
+    whole.get(..end).unwrap_or_default()
 }
 
 /// Texts that were read lately: the calls of a batch say mostly the same, and need not each have a copy of their own. Who
@@ -488,7 +505,7 @@ impl KnownTexts {
     /// Those who call at the same time, one in each place.
     const CALLERS: usize = 256;
 
-    fn text(&mut self, value: &str) -> Text {
+    pub(super) fn text(&mut self, value: &str) -> Text {
         if let Some(known) = self.common.get(value) {
             return Text::Shared(Arc::clone(known));
         }
@@ -500,11 +517,11 @@ impl KnownTexts {
         Text::Shared(new)
     }
 
-    fn optional(&mut self, value: Option<&str>) -> Option<Text> {
+    pub(super) fn optional(&mut self, value: Option<&str>) -> Option<Text> {
         value.map(|value| self.text(value))
     }
 
-    fn caller(&mut self, value: Option<&str>) -> Option<Text> {
+    pub(super) fn caller(&mut self, value: Option<&str>) -> Option<Text> {
         let value = value?;
         self.callers.resize(Self::CALLERS, None);
         let place = usize::try_from(FxBuildHasher.hash_one(value)).unwrap_or(0) % Self::CALLERS;

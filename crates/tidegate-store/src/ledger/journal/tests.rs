@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tidegate_policy::experiments::{Likeness, Seen};
 use tidegate_wire::Usage;
 
-use super::{Journal, JournalFiles, JournalReader, Place, encode, frame, record};
+use super::{Journal, JournalFiles, JournalReader, Place, Record, encode, frame, record};
 use crate::{
     error::StoreError,
     ledger::{Attempt, AttemptUsage, CacheState, CallId, Exposure, LedgerEntry, Outcome, Pair, Tags},
@@ -74,6 +74,40 @@ fn entry(number: u64) -> LedgerEntry {
                 }),
             })
         }),
+        ..LedgerEntry::new(CallId::now(), "openai-chat", "chat")
+    }
+}
+
+/// As nearly all are: answered at once, with nothing more to say.
+fn plain(number: u64) -> LedgerEntry {
+    LedgerEntry {
+        duration_us: number,
+        time_to_first_token_us: number.is_multiple_of(3).then_some(number / 2),
+        organization_id: Some("org_1".into()),
+        key_id: Some(format!("key_{}", number % 5).into()),
+        team_id: number.is_multiple_of(2).then(|| "team_1".into()),
+        end_user: number.is_multiple_of(7).then(|| "é".repeat(usize::try_from(number % 40).unwrap()).into()),
+        model: Some("fast".into()),
+        provider: Some("openai".into()),
+        upstream_model: Some("gpt-5-mini".into()),
+        key_label: Some("openai#1".into()),
+        outcome: Outcome::Answered,
+        status: Some(200),
+        finish_reason: Some("stop".into()),
+        service_tier: Some("flex".into()),
+        prices: Some(r#"{"input":250,"output":2000}"#.into()),
+        usage: Usage { input: 812, output: number, reasoning: number % 4, ..Usage::default() },
+        cost_nanodollars: Some(334_000 + number),
+        charge_nanodollars: Some(400_000),
+        attempts: vec![Attempt {
+            target: "openai/gpt-5-mini".into(),
+            failure: None,
+            status: Some(200),
+            duration_us: number + 1,
+            used: None,
+        }],
+        bytes_in: 100,
+        bytes_out: number,
         ..LedgerEntry::new(CallId::now(), "openai-chat", "chat")
     }
 }
@@ -195,8 +229,11 @@ proptest! {
         let (found, _) = reopened(directory.path(), &directory.path().join("00000007.log"), &bytes);
         prop_assert!(found.is_empty());
         // Behind a right checksum as well: a record of another program.
-        for version in 0..3 {
-            drop(record::decode(version, &garbage, &mut record::KnownTexts::default()));
+        for version in 0..=4 {
+            let frame = frame::Frame { version, payload: &garbage, bytes: 0 };
+            let mut found = Vec::new();
+            let count = record::decode_frame(&frame, &mut record::KnownTexts::default(), &mut found);
+            prop_assert_eq!(count.unwrap_or(0), found.len());
         }
     }
 }
@@ -250,7 +287,7 @@ fn records_that_are_gathered_are_written_together_by_the_first_that_must_be_safe
     let directory = TempDir::new().unwrap();
     let (journal, from) = begin(directory.path());
     let entries: Vec<LedgerEntry> = (0..3).map(entry).collect();
-    let gather = |entry: &LedgerEntry| journal.gather(&encode(entry).unwrap()).unwrap();
+    let gather = |entry: &LedgerEntry| journal.gather(&Record::of(entry).unwrap()).unwrap();
     let (first, second) = (gather(&entries[0]), gather(&entries[1]));
     assert_eq!(journal.end_place(), from, "nothing is there before it is wanted");
     assert_eq!(journal.commit(first), 2, "the second goes along");
@@ -258,25 +295,136 @@ fn records_that_are_gathered_are_written_together_by_the_first_that_must_be_safe
     assert_eq!(journal.commit(second), 0, "it is there already");
     gather(&entries[2]);
     assert_eq!(journal.close(), 0, "closing writes what is gathered");
-    assert_eq!(journal.gather(&encode(&entries[0]).unwrap()), None);
+    assert_eq!(journal.gather(&Record::of(&entries[0]).unwrap()), None);
     assert_eq!(rest(&journal, from).0, entries);
+}
+
+/// So many calls: of every seven one is alone, the others are of three kinds.
+fn mixed(count: u64) -> Vec<LedgerEntry> {
+    let kind = |number: u64| match number % 7 {
+        0 => entry(number),
+        1 | 2 => LedgerEntry { finish_reason: Some("length".into()), ..plain(number) },
+        3 => LedgerEntry { streamed: true, ..plain(number) },
+        _ => plain(number),
+    };
+    (0..count).map(kind).collect()
+}
+
+fn in_order(mut entries: Vec<LedgerEntry>) -> Vec<LedgerEntry> {
+    entries.sort_by_key(|entry| entry.duration_us);
+    entries
+}
+
+#[test]
+fn gathered_calls_that_are_alike_share_a_frame_and_are_read_as_they_were() {
+    let directory = TempDir::new().unwrap();
+    let (journal, from) = begin(directory.path());
+    let entries = mixed(70);
+    let alone: usize = entries.iter().map(|entry| encode(entry).unwrap().len()).sum();
+    for entry in &entries {
+        journal.gather(&Record::of(entry).unwrap()).unwrap();
+    }
+    assert_eq!(journal.commit_all(), 70);
+    let bytes = fs::read(directory.path().join("00000001.log")).unwrap();
+    let mut frames = Vec::new();
+    let mut at = 0;
+    while let Some(frame) = frame::first(&bytes[at..]) {
+        at += frame.bytes;
+        frames.push(record::count(&frame));
+    }
+    assert_eq!((at, frames.len()), (bytes.len(), 13), "ten alone, and one for each of three kinds");
+    assert_eq!(frames.iter().sum::<u64>(), 70);
+    assert!(bytes.len() < alone * 2 / 3, "{} bytes, and {alone} one by one", bytes.len());
+    let (found, damaged) = rest(&journal, from);
+    assert_eq!((in_order(found), damaged), (entries, 0));
+    let counted = JournalReader::default().count(journal.files(), from, journal.end_place()).unwrap();
+    assert_eq!(counted, 70);
+}
+
+#[test]
+fn a_group_that_is_cut_or_changed_anywhere_costs_no_other() {
+    let directory = TempDir::new().unwrap();
+    let (entries, path, bytes) = {
+        let (journal, _) = begin(directory.path());
+        let entries: Vec<LedgerEntry> = (0..9).map(plain).collect();
+        for group in entries.chunks(3) {
+            for entry in group {
+                journal.gather(&Record::of(entry).unwrap()).unwrap();
+            }
+            assert_eq!(journal.commit_all(), 3);
+        }
+        let path = directory.path().join("00000001.log");
+        let bytes = fs::read(&path).unwrap();
+        (entries, path, bytes)
+    };
+    let first = frame::first(&bytes).unwrap().bytes;
+    let second = first + frame::first(&bytes[first..]).unwrap().bytes;
+    for cut in second..bytes.len() {
+        let (found, damaged) = reopened(directory.path(), &path, &bytes[..cut]);
+        assert_eq!((&found[..], damaged), (&entries[..6], 0), "cut at {cut}");
+    }
+    for byte in first..second {
+        let mut changed = bytes.clone();
+        changed[byte] ^= 1 << (byte % 8);
+        let (found, damaged) = reopened(directory.path(), &path, &changed);
+        assert_eq!(found, [&entries[..3], &entries[6..]].concat(), "byte {byte}");
+        assert_eq!(damaged, u64::try_from(second - first).unwrap(), "byte {byte}");
+    }
+}
+
+#[test]
+fn calls_of_many_kinds_and_very_many_of_one_are_all_there() {
+    let directory = TempDir::new().unwrap();
+    let (journal, from) = begin(directory.path());
+    let kinds = (0..300)
+        .map(|number| LedgerEntry { model: Some(format!("m{}", number % 9).into()), ..plain(number) });
+    let entries: Vec<LedgerEntry> = kinds.chain((300..700).map(plain)).collect();
+    for entry in &entries {
+        journal.gather(&Record::of(entry).unwrap()).unwrap();
+    }
+    assert_eq!(journal.commit_all(), 700);
+    assert_eq!(in_order(rest(&journal, from).0), entries);
+}
+
+#[test]
+fn a_call_with_anything_more_to_say_is_a_record_for_itself() {
+    let has_group = |entry: &LedgerEntry| matches!(Record::of(entry), Some(Record::Alike(_)));
+    assert!(has_group(&plain(1)));
+    let attempt = plain(1).attempts.remove(0);
+    let with_attempts = |attempts: Vec<Attempt>| LedgerEntry { attempts, ..plain(1) };
+    for more in [
+        LedgerEntry { tags: Tags::parse("app=search").unwrap(), ..plain(1) },
+        LedgerEntry { dropped: vec!["seed".into()], ..plain(1) },
+        LedgerEntry { cache: Some(CacheState::Bypass), ..plain(1) },
+        LedgerEntry { exposure: entry(1).exposure, ..plain(1) },
+        LedgerEntry { upstream_model: Some("another".into()), ..plain(1) },
+        LedgerEntry { provider: None, ..plain(1) },
+        with_attempts(vec![]),
+        with_attempts(vec![attempt.clone(), attempt.clone()]),
+        with_attempts(vec![Attempt { failure: Some("timeout".into()), ..attempt.clone() }]),
+        with_attempts(vec![Attempt { status: Some(201), ..attempt.clone() }]),
+        with_attempts(vec![Attempt { used: entry(1).attempts[0].used.clone(), ..attempt }]),
+    ] {
+        assert!(!has_group(&more), "{more:?}");
+    }
 }
 
 #[test]
 fn gathered_records_that_the_disk_does_not_take_wait_behind_those_that_wait_already() {
     let directory = TempDir::new().unwrap();
     let (journal, from) = begin(directory.path());
-    let entries: Vec<LedgerEntry> = (0..4).map(entry).collect();
+    // The two in the middle are one frame.
+    let entries = [entry(0), plain(1), plain(2), entry(3)];
     let segment = directory.path().join("00000001.log");
     // No file can be made where a directory is.
     fs::create_dir(&segment).unwrap();
     assert_eq!(journal.append(encode(&entries[0]).unwrap()), Some(0));
-    journal.gather(&encode(&entries[1]).unwrap()).unwrap();
-    let number = journal.gather(&encode(&entries[2]).unwrap()).unwrap();
+    journal.gather(&Record::of(&entries[1]).unwrap()).unwrap();
+    let number = journal.gather(&Record::of(&entries[2]).unwrap()).unwrap();
     assert_eq!(journal.commit(number), 0);
     assert!(journal.is_failing() && journal.waiting() == 3);
     fs::remove_dir(&segment).unwrap();
-    let number = journal.gather(&encode(&entries[3]).unwrap()).unwrap();
+    let number = journal.gather(&Record::of(&entries[3]).unwrap()).unwrap();
     assert_eq!(journal.commit(number), 4);
     assert!(!journal.is_failing() && journal.waiting() == 0);
     assert_eq!(rest(&journal, from).0, entries);
@@ -407,20 +555,24 @@ fn a_record_of_any_layout_is_read_for_ever() {
     // The first layout knew nothing of what attempts used for nothing, the second only some of it.
     let (mut first, mut second) = (fixed(33), fixed(33));
     first.attempts[0].used = None;
-    let plain = Usage { input: 7, output: 33, ..Usage::default() };
+    let some = Usage { input: 7, output: 33, ..Usage::default() };
     second.attempts[0].used =
-        Some(AttemptUsage { cost_nanodollars: Some(9), ..AttemptUsage::new(&plain, true) });
+        Some(AttemptUsage { cost_nanodollars: Some(9), ..AttemptUsage::new(&some, true) });
+    let id = |digit: u8| format!("01a204d4-0c17-70ed-87d5-c4613859f63{digit}").parse().unwrap();
+    let group = [7, 8].map(|number| LedgerEntry { id: id(number), ..plain(number.into()) });
     for (record, expected) in [
-        (include_str!("record_v1.hex"), first),
-        (include_str!("record_v2.hex"), second),
-        (include_str!("record_v3.hex"), fixed(55)),
+        (include_str!("record_v1.hex"), vec![first]),
+        (include_str!("record_v2.hex"), vec![second]),
+        (include_str!("record_v3.hex"), vec![fixed(55)]),
+        (include_str!("record_v4.hex"), group.to_vec()),
     ] {
         let digits = record.trim().as_bytes().chunks(2);
         let bytes: Vec<u8> = digits
             .map(|digits| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap())
             .collect();
         let frame = frame::first(&bytes).unwrap();
-        let found = record::decode(frame.version, frame.payload, &mut record::KnownTexts::default());
-        assert_eq!(found, Some(expected), "layout {}", frame.version);
+        let mut found = Vec::new();
+        record::decode_frame(&frame, &mut record::KnownTexts::default(), &mut found).unwrap();
+        assert_eq!(found, expected, "layout {}", frame.version);
     }
 }
