@@ -7,7 +7,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use tidegate_catalog::NanoDollars;
 
-use super::account::Account;
+use super::account::Accounts;
 use super::window::Window;
 use super::{
     Amounts, Budget, BudgetKind, BudgetPeriod, Limits, LimitsUsage, Measure, PeriodStart, RateLimit,
@@ -58,11 +58,11 @@ impl Stamp {
 /// Cost is counted in every calendar period, limited or not, so that a budget that comes later knows what was spent.
 /// Windows exist for the limits that calls bring along, by what they measure and over how long; so limits may change from
 /// call to call and are in force at once.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Counters {
     in_flight: u64,
     windows: Vec<(Measure, Window)>,
-    accounts: [Account; 5],
+    accounts: Accounts,
     /// What was known at the start of the time before it, for windows that are not there yet.
     recent: Box<[(Moment, RecentCalls)]>,
 }
@@ -87,22 +87,11 @@ impl TakenWindows {
     }
 }
 
-impl Default for Counters {
-    fn default() -> Self {
-        Self {
-            in_flight: 0,
-            windows: Vec::new(),
-            accounts: BudgetPeriod::ALL.map(Account::new),
-            recent: Box::default(),
-        }
-    }
-}
-
 impl Counters {
     /// Learns what was spent and done before this moment. What it already counted itself stays where that is more.
     pub fn restore(&mut self, spending: &Spending, now: &Stamp) {
-        for (account, period) in self.accounts.iter_mut().zip(BudgetPeriod::ALL) {
-            account.restore(period.start(spending.as_of), spending.in_period(period));
+        for period in BudgetPeriod::ALL {
+            self.accounts.restore(period, period.start(spending.as_of), spending.in_period(period));
         }
         let recent = spending.recent.iter().filter(|calls| calls.age <= LONGEST_WINDOW);
         self.recent = recent.map(|calls| (now.moment.saturating_sub(calls.age), *calls)).collect();
@@ -111,9 +100,9 @@ impl Counters {
 
     /// Whether there is room for a call. Changes nothing that is counted.
     pub fn check(&mut self, limits: &Limits, amounts: Amounts, now: &Stamp) -> Result<(), Shortage> {
-        self.roll(now);
+        self.accounts.roll(&now.starts);
         for budget in &limits.budgets {
-            self.account(budget.per).check(budget, amounts.cost)?;
+            self.accounts.check(budget, amounts.cost)?;
         }
         for limit in RateLimit::windows(&limits.requests) {
             self.check_window(Measure::Requests, limit, 1, now)?;
@@ -143,13 +132,11 @@ impl Counters {
         mut used_up: impl FnMut(&Budget),
     ) {
         self.in_flight += 1;
-        for account in &mut self.accounts {
-            account.hold(amounts.cost);
-        }
+        self.accounts.hold(amounts.cost);
         for budget in &limits.budgets {
             match budget.kind {
-                BudgetKind::Hard => room.narrow_budget(self.account(budget.per).room(budget)),
-                BudgetKind::Soft if self.account(budget.per).is_newly_used_up(budget) => used_up(budget),
+                BudgetKind::Hard => room.narrow_budget(self.accounts.room(budget)),
+                BudgetKind::Soft if self.accounts.is_newly_used_up(budget) => used_up(budget),
                 BudgetKind::Soft => {}
             }
         }
@@ -167,9 +154,7 @@ impl Counters {
     pub fn settle(&mut self, taken: &TakenWindows, held: NanoDollars, at: &Stamp, real: Option<Amounts>) {
         self.in_flight = self.in_flight.saturating_sub(1);
         let cost = real.map_or(NanoDollars::ZERO, |real| real.cost);
-        for (account, start) in self.accounts.iter_mut().zip(at.starts) {
-            account.settle(start, held, cost);
-        }
+        self.accounts.settle(&at.starts, held, cost);
         for (measure, window) in &mut self.windows {
             let per = window.per();
             match (*measure, real) {
@@ -188,7 +173,7 @@ impl Counters {
 
     /// How far these limits are used.
     pub fn usage(&mut self, limits: &Limits, now: &Stamp) -> LimitsUsage {
-        self.roll(now);
+        self.accounts.roll(&now.starts);
         LimitsUsage {
             in_flight: self.in_flight,
             in_flight_limit: limits.in_flight,
@@ -198,7 +183,7 @@ impl Counters {
                 .map(|limit| self.rate_usage(Measure::Requests, *limit, now))
                 .collect(),
             tokens: limits.tokens.iter().map(|limit| self.rate_usage(Measure::Tokens, *limit, now)).collect(),
-            budgets: limits.budgets.iter().map(|budget| self.account(budget.per).usage(budget)).collect(),
+            budgets: limits.budgets.iter().map(|budget| self.accounts.usage(budget)).collect(),
         }
     }
 
@@ -213,12 +198,6 @@ impl Counters {
     /// Whether nothing is in flight, so that nobody will come to settle.
     pub fn is_at_rest(&self) -> bool {
         self.in_flight == 0
-    }
-
-    fn roll(&mut self, now: &Stamp) {
-        for (account, start) in self.accounts.iter_mut().zip(now.starts) {
-            account.roll(start);
-        }
     }
 
     fn check_window(
@@ -260,17 +239,6 @@ impl Counters {
             self.windows.len() - 1
         });
         &mut self.windows[place].1
-    }
-
-    fn account(&mut self, period: BudgetPeriod) -> &mut Account {
-        let place = match period {
-            BudgetPeriod::Hour => 0,
-            BudgetPeriod::Day => 1,
-            BudgetPeriod::Week => 2,
-            BudgetPeriod::Month => 3,
-            BudgetPeriod::Lifetime => 4,
-        };
-        &mut self.accounts[place]
     }
 }
 

@@ -18,8 +18,12 @@ pub const SLICES_PER_WINDOW: u64 = 60;
 #[derive(Debug)]
 pub(super) struct Window {
     per: RatePeriod,
-    slices: VecDeque<Slice>,
     sum: u64,
+    /// The one in which calls are counted now; `None` where there is none at all. It stands here, where `sum` is, because
+    /// every call changes both.
+    newest: Option<Slice>,
+    /// Those before it.
+    older: VecDeque<Slice>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -30,17 +34,20 @@ struct Slice {
 
 impl Window {
     pub(super) fn new(per: RatePeriod) -> Self {
-        Self { per, slices: VecDeque::new(), sum: 0 }
+        Self { per, sum: 0, newest: None, older: VecDeque::new() }
     }
 
     /// How much happened in the window that ends now.
     pub(super) fn sum(&mut self, now: Moment) -> u64 {
         let index = self.index(now);
-        while let Some(oldest) = self.slices.front()
-            && oldest.index + SLICES_PER_WINDOW < index
-        {
+        let is_over = |slice: &Slice| slice.index + SLICES_PER_WINDOW < index;
+        while let Some(oldest) = self.older.front().filter(|oldest| is_over(oldest)) {
             self.sum -= oldest.amount;
-            self.slices.pop_front();
+            self.older.pop_front();
+        }
+        // Where it is over, so were all before it.
+        if let Some(newest) = self.newest.take_if(|newest| is_over(newest)) {
+            self.sum -= newest.amount;
         }
         self.sum
     }
@@ -63,14 +70,18 @@ impl Window {
         let index = self.index(now);
         // The sum must not overflow, and what does not fit into it must not be taken out again either.
         let amount = amount.min(u64::MAX - self.sum);
-        match self.slices.back_mut() {
+        match &mut self.newest {
             Some(newest) if newest.index == index => newest.amount += amount,
             // Threads read the clock before they come here, so one may be late.
-            Some(newest) if newest.index > index => match self.find(index) {
-                Ok(place) => self.slices[place].amount += amount,
-                Err(place) => self.slices.insert(place, Slice { index, amount }),
+            Some(newest) if newest.index > index => match self.find_older(index) {
+                Ok(place) => self.older[place].amount += amount,
+                Err(place) => self.older.insert(place, Slice { index, amount }),
             },
-            _ => self.slices.push_back(Slice { index, amount }),
+            Some(newest) => {
+                self.older.push_back(*newest);
+                *newest = Slice { index, amount };
+            }
+            None => self.newest = Some(Slice { index, amount }),
         }
         self.sum += amount;
     }
@@ -78,22 +89,16 @@ impl Window {
     /// Replaces what was counted at that moment by what it really was. What is out of the window by now stays forgotten.
     pub(super) fn correct(&mut self, at: Moment, counted: u64, real: u64) {
         let index = self.index(at);
-        match self.find(index) {
-            Ok(place) => {
-                let before = self.slices[place].amount;
-                let rest = before.saturating_sub(counted);
-                let after = rest + real.min(u64::MAX - (self.sum - before + rest));
-                self.slices[place].amount = after;
-                self.sum = self.sum - before + after;
-            }
+        let sum = self.sum;
+        if let Some(slice) = self.slice_mut(index) {
+            let before = slice.amount;
+            let rest = before.saturating_sub(counted);
+            let after = rest + real.min(u64::MAX - (sum - before + rest));
+            slice.amount = after;
+            self.sum = sum - before + after;
+        } else if counted == 0 && self.newest.is_none_or(|newest| newest.index <= index + SLICES_PER_WINDOW) {
             // Nothing was counted, so no slice was made.
-            Err(_)
-                if counted == 0
-                    && self.slices.back().is_none_or(|newest| newest.index <= index + SLICES_PER_WINDOW) =>
-            {
-                self.add(real, at);
-            }
-            Err(_) => {}
+            self.add(real, at);
         }
     }
 
@@ -104,7 +109,7 @@ impl Window {
         if excess == 0 {
             return Duration::ZERO;
         }
-        for slice in &self.slices {
+        for slice in self.older.iter().chain(&self.newest) {
             excess = excess.saturating_sub(slice.amount);
             if excess == 0 {
                 return self.gone_at(slice.index).saturating_sub(now);
@@ -115,7 +120,7 @@ impl Window {
 
     /// How long until all of it is forgotten, when nothing else happens.
     pub(super) fn until_empty(&self, now: Moment) -> Duration {
-        match self.slices.back() {
+        match self.newest {
             Some(newest) if self.sum > 0 => self.gone_at(newest.index).saturating_sub(now),
             _ => Duration::ZERO,
         }
@@ -130,12 +135,16 @@ impl Window {
         Duration::from_nanos((index + SLICES_PER_WINDOW + 1).saturating_mul(slice_nanoseconds(self.per)))
     }
 
-    fn find(&self, index: u64) -> Result<usize, usize> {
-        match self.slices.back() {
-            // Most calls end in the slice in which they began.
-            Some(newest) if newest.index == index => Ok(self.slices.len() - 1),
-            _ => self.slices.binary_search_by_key(&index, |slice| slice.index),
+    fn slice_mut(&mut self, index: u64) -> Option<&mut Slice> {
+        if self.newest.is_some_and(|newest| newest.index == index) {
+            return self.newest.as_mut();
         }
+        let place = self.find_older(index).ok()?;
+        self.older.get_mut(place)
+    }
+
+    fn find_older(&self, index: u64) -> Result<usize, usize> {
+        self.older.binary_search_by_key(&index, |slice| slice.index)
     }
 
     fn index(&self, moment: Moment) -> u64 {
@@ -153,4 +162,44 @@ impl Window {
 
 const fn slice_nanoseconds(per: RatePeriod) -> u64 {
     (per.milliseconds() * 1_000_000).div_ceil(SLICES_PER_WINDOW)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Threads read the clock before they come here, so their moments are a little out of order.
+        #[test]
+        fn moments_out_of_order_count_in_their_own_slices(
+            steps in prop::collection::vec((0_u64..400, 0_u64..120, 1_u64..50, prop::option::of(0_u64..80)), 1..200),
+        ) {
+            let slice = slice_nanoseconds(RatePeriod::Second);
+            let mut window = Window::new(RatePeriod::Second);
+            let mut calls: Vec<(u64, u64)> = Vec::new();
+            let mut now = 10 * slice * SLICES_PER_WINDOW;
+            for (pause, late, amount, real) in steps {
+                now += pause * slice / 100;
+                let at = Duration::from_nanos(now - late * slice / 100);
+                window.sum(Duration::from_nanos(now));
+                window.add(amount, at);
+                let index = window.index(at);
+                calls.push((index, amount));
+                if let Some(real) = real {
+                    window.correct(at, amount, real);
+                    calls.push((index, real));
+                    calls.retain({
+                        let mut is_first = true;
+                        move |call| *call != (index, amount) || !std::mem::take(&mut is_first)
+                    });
+                }
+                let oldest = (now / slice).saturating_sub(SLICES_PER_WINDOW);
+                let expected: u64 = calls.iter().filter(|call| call.0 >= oldest).map(|call| call.1).sum();
+                prop_assert_eq!(window.sum(Duration::from_nanos(now)), expected);
+                prop_assert_eq!(window.latest_sum(), expected);
+            }
+        }
+    }
 }
