@@ -158,7 +158,6 @@ pub(super) struct Shared {
     /// Whether the task sleeps and wants to be woken by the next entry.
     pub(super) is_idle: AtomicBool,
     pub(super) wake: Notify,
-    recorded: AtomicU64,
     /// Entries of an earlier process among the written ones.
     pub(super) recovered: AtomicU64,
     pub(super) written: AtomicU64,
@@ -188,7 +187,6 @@ impl LedgerWriter {
             is_closed: AtomicBool::new(false),
             is_idle: AtomicBool::new(false),
             wake: Notify::new(),
-            recorded: AtomicU64::new(0),
             recovered: AtomicU64::new(0),
             written: AtomicU64::new(0),
             failed_batches: AtomicU64::new(0),
@@ -286,7 +284,7 @@ impl LedgerWriter {
 
 impl LedgerProgress for LedgerWriter {
     fn recorded(&self) -> u64 {
-        self.handle.as_ref().map_or(0, |handle| handle.shared.recorded.load(Ordering::Acquire))
+        self.handle.as_ref().map_or(0, |handle| handle.shared.journal.recorded())
     }
 
     fn written(&self) -> u64 {
@@ -371,13 +369,11 @@ impl Shared {
         usize::try_from(room).unwrap_or(usize::MAX).min(self.capacity)
     }
 
-    /// Encodes an entry, and counts it before it can be read, so that it is never written before it is counted.
+    /// Encodes an entry; one that cannot be is lost, with its seat.
     fn encoded<T>(&self, entry: &LedgerEntry, encode: impl FnOnce(&LedgerEntry) -> Option<T>) -> Option<T> {
-        self.recorded.fetch_add(1, Ordering::AcqRel);
         let encoded = encode(entry);
         if encoded.is_none() {
             tracing::error!(call = %entry.id, "an entry of the ledger could not be encoded and is lost");
-            self.recorded.fetch_sub(1, Ordering::AcqRel);
             self.free(1);
         }
         encoded
@@ -416,7 +412,7 @@ impl Shared {
         // `written` first: read the other way round, it could be ahead.
         let written = self.written.load(Ordering::Acquire);
         let recovered = self.recovered.load(Ordering::Acquire);
-        let recorded = self.recorded.load(Ordering::Acquire);
+        let recorded = self.journal.recorded();
         LedgerStatus {
             recorded,
             written,

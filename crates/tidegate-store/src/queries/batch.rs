@@ -154,6 +154,8 @@ mod tests {
                     key_id: (number % 3 > 0).then(|| format!("key_{}", number % 3).into()),
                     team_id: (number % 5 > 0).then(|| "team_1".into()),
                     model: Some(if number % 2 == 0 { "fast" } else { "smart" }.into()),
+                    provider: Some("openai".into()),
+                    upstream_model: Some("gpt-5-mini".into()),
                     finish_reason: Some("stop".into()),
                     prices: Some("{}".into()),
                     outcome: Outcome::Answered,
@@ -178,12 +180,19 @@ mod tests {
                     40..45 => LedgerEntry { streamed: true, status: None, ..usual },
                     50..55 => LedgerEntry { tags: Tags::parse("app=search").unwrap(), ..usual },
                     60..65 => LedgerEntry { dropped: vec!["seed".into()], ..usual },
+                    80..85 => LedgerEntry { upstream_model: Some("another".into()), ..usual },
                     70..75 => LedgerEntry { usage: Usage { reasoning: 7, ..usual.usage }, ..usual },
                     _ => usual,
                 }
             })
             .collect();
         assert!(database.write_batch(&entries, None, &position(1)).await.unwrap());
+        let mut found = calls::list(&database, &CallsQuery::latest(1_000)).await.unwrap();
+        found.sort_by_key(|entry| entry.duration_us);
+        assert_eq!(found, entries);
+        // As plain attempts were written for a while.
+        let sql = "UPDATE calls SET attempts = CAST(attempt_us AS TEXT), attempt_us = NULL WHERE attempt_us IS NOT NULL";
+        assert!(database.execute(query(sql)).await.unwrap() > 300);
         let mut found = calls::list(&database, &CallsQuery::latest(1_000)).await.unwrap();
         found.sort_by_key(|entry| entry.duration_us);
         assert_eq!(found, entries);

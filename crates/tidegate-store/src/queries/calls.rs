@@ -88,7 +88,7 @@ fn unless_there(kind: Kind) -> String {
 }
 
 /// The columns that calls of the same shape have in common, in the order in which [`push_shared`] adds the values.
-const SHARED: [&str; 26] = [
+const SHARED: [&str; 27] = [
     "end_user",
     "dialect",
     "operation",
@@ -111,6 +111,7 @@ const SHARED: [&str; 26] = [
     "streamed",
     "is_estimated",
     "tags",
+    "attempts",
     "dropped",
     "cache",
     "experiment",
@@ -130,7 +131,7 @@ const OWN: [&str; 14] = [
     "output_tokens",
     "cost_nanodollars",
     "charge_nanodollars",
-    "attempts",
+    "attempt_us",
     "bytes_in",
     "bytes_out",
 ];
@@ -149,7 +150,7 @@ fn push_own(values: &mut Vec<Value>, entry: &LedgerEntry) {
         count(usage.output).into(),
         entry.cost_nanodollars.map(money).into(),
         entry.charge_nanodollars.map(money).into(),
-        attempts_text(entry),
+        entry.plain_attempt_us().map(count).into(),
         count(entry.bytes_in).into(),
         count(entry.bytes_out).into(),
     ]);
@@ -171,7 +172,8 @@ impl Shape {
         let is_plain = entry.tags.is_empty()
             && entry.dropped.is_empty()
             && entry.cache.is_none()
-            && entry.exposure.is_none();
+            && entry.exposure.is_none()
+            && (entry.attempts.is_empty() || entry.plain_attempt_us().is_some());
         let usage = &entry.usage;
         is_plain.then(|| Self {
             texts: [
@@ -228,6 +230,7 @@ fn push_shared(values: &mut Vec<Value>, entry: &LedgerEntry) {
         entry.streamed.into(),
         entry.is_estimated.into(),
         json_text((!entry.tags.is_empty()).then_some(&entry.tags)),
+        attempts_text(entry),
         json_text((!entry.dropped.is_empty()).then_some(&entry.dropped)),
         entry.cache.map(CacheState::as_str).into(),
         json_text(entry.exposure.as_deref()),
@@ -235,24 +238,23 @@ fn push_shared(values: &mut Vec<Value>, entry: &LedgerEntry) {
     ]);
 }
 
-/// As JSON; of a call that its target answered at once, as nearly all are, only how long that took: the rest stands in other
-/// columns.
+/// As JSON, where there is more to say than how long the only one took.
 fn attempts_text(entry: &LedgerEntry) -> Value {
-    match (entry.plain_attempt_us(), &entry.attempts[..]) {
-        (Some(duration_us), _) => duration_us.to_string().into(),
-        (None, []) => None::<String>.into(),
-        (None, attempts) => json_text(Some(&attempts)),
-    }
+    let has_more = !entry.attempts.is_empty() && entry.plain_attempt_us().is_none();
+    json_text(has_more.then_some(&entry.attempts))
 }
 
-/// What is left of the attempts in [`attempts_text`].
+/// The attempts, wherever they are.
 fn attempts(
     row: &Row,
     provider: Option<&Text>,
     upstream_model: Option<&Text>,
 ) -> Result<Vec<Attempt>, StoreError> {
-    let text: Option<String> = row.get("attempts")?;
-    let duration_us = text.as_ref().and_then(|text| text.parse().ok());
+    let duration_us = match row.optional_number("attempt_us")? {
+        Some(duration_us) => Some(duration_us),
+        // As it was written for a while.
+        None => row.get::<Option<String>>("attempts")?.and_then(|text| text.parse().ok()),
+    };
     let Some(((duration_us, provider), model)) = duration_us.zip(provider).zip(upstream_model) else {
         return json(row, "attempts");
     };

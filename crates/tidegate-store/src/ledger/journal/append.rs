@@ -41,6 +41,8 @@ struct End {
     waiting: VecDeque<(Vec<u8>, usize)>,
     /// Records that will be written by the first of those who gathered them, never more than seats.
     gathered: Gathering,
+    /// How many records came since the start.
+    recorded: u64,
     /// How many records were gathered since the start, and how many of them were written or wait.
     gathered_count: u64,
     written_count: u64,
@@ -54,6 +56,7 @@ impl End {
             file: None,
             waiting: VecDeque::new(),
             gathered: Gathering::default(),
+            recorded: 0,
             gathered_count: 0,
             written_count: 0,
             is_closed: false,
@@ -126,6 +129,7 @@ impl Journal {
         if end.is_closed {
             return None;
         }
+        end.recorded += 1;
         if end.waiting.is_empty() {
             return Some(match self.write(&mut end, &frame) {
                 Ok(()) => 1,
@@ -147,6 +151,7 @@ impl Journal {
         if end.is_closed {
             return None;
         }
+        end.recorded += 1;
         end.gathered.add(record);
         end.gathered_count += 1;
         Some(end.gathered_count)
@@ -200,6 +205,11 @@ impl Journal {
     /// Where the next record will come to lie: everything before it can be read.
     pub(in crate::ledger) fn end_place(&self) -> Place {
         self.end().place
+    }
+
+    /// How many records came since the start, counted before they can be read.
+    pub(in crate::ledger) fn recorded(&self) -> u64 {
+        self.end().recorded
     }
 
     /// How many records wait for a place on the disk.
