@@ -58,11 +58,14 @@ impl Stamp {
 /// Cost is counted in every calendar period, limited or not, so that a budget that comes later knows what was spent.
 /// Windows exist for the limits that calls bring along, by what they measure and over how long; so limits may change from
 /// call to call and are in force at once.
+///
+/// What every call changes comes first.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Counters {
     in_flight: u64,
-    windows: Vec<(Measure, Window)>,
     accounts: Accounts,
+    windows: Vec<(Measure, Window)>,
     /// What was known at the start of the time before it, for windows that are not there yet.
     recent: Box<[(Moment, RecentCalls)]>,
 }

@@ -22,8 +22,9 @@ pub(super) struct Window {
     /// The one in which calls are counted now; `None` where there is none at all. It stands here, where `sum` is, because
     /// every call changes both.
     newest: Option<Slice>,
-    /// Those before it.
-    older: VecDeque<Slice>,
+    /// Those before it, behind a pointer: most keys have none, and what every call changes is to lie in few lines of memory.
+    #[expect(clippy::box_collection, reason = "it is a pointer that is wanted here, not four words")]
+    older: Option<Box<VecDeque<Slice>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -34,16 +35,18 @@ struct Slice {
 
 impl Window {
     pub(super) fn new(per: RatePeriod) -> Self {
-        Self { per, sum: 0, newest: None, older: VecDeque::new() }
+        Self { per, sum: 0, newest: None, older: None }
     }
 
     /// How much happened in the window that ends now.
     pub(super) fn sum(&mut self, now: Moment) -> u64 {
         let index = self.index(now);
         let is_over = |slice: &Slice| slice.index + SLICES_PER_WINDOW < index;
-        while let Some(oldest) = self.older.front().filter(|oldest| is_over(oldest)) {
-            self.sum -= oldest.amount;
-            self.older.pop_front();
+        if let Some(older) = &mut self.older {
+            while let Some(oldest) = older.front().filter(|oldest| is_over(oldest)) {
+                self.sum -= oldest.amount;
+                older.pop_front();
+            }
         }
         // Where it is over, so were all before it.
         if let Some(newest) = self.newest.take_if(|newest| is_over(newest)) {
@@ -73,12 +76,15 @@ impl Window {
         match &mut self.newest {
             Some(newest) if newest.index == index => newest.amount += amount,
             // Threads read the clock before they come here, so one may be late.
-            Some(newest) if newest.index > index => match self.find_older(index) {
-                Ok(place) => self.older[place].amount += amount,
-                Err(place) => self.older.insert(place, Slice { index, amount }),
-            },
+            Some(newest) if newest.index > index => {
+                let older = self.older.get_or_insert_default();
+                match find(older, index) {
+                    Ok(place) => older[place].amount += amount,
+                    Err(place) => older.insert(place, Slice { index, amount }),
+                }
+            }
             Some(newest) => {
-                self.older.push_back(*newest);
+                self.older.get_or_insert_default().push_back(*newest);
                 *newest = Slice { index, amount };
             }
             None => self.newest = Some(Slice { index, amount }),
@@ -109,7 +115,7 @@ impl Window {
         if excess == 0 {
             return Duration::ZERO;
         }
-        for slice in self.older.iter().chain(&self.newest) {
+        for slice in self.older.iter().flat_map(|older| older.iter()).chain(&self.newest) {
             excess = excess.saturating_sub(slice.amount);
             if excess == 0 {
                 return self.gone_at(slice.index).saturating_sub(now);
@@ -139,12 +145,9 @@ impl Window {
         if self.newest.is_some_and(|newest| newest.index == index) {
             return self.newest.as_mut();
         }
-        let place = self.find_older(index).ok()?;
-        self.older.get_mut(place)
-    }
-
-    fn find_older(&self, index: u64) -> Result<usize, usize> {
-        self.older.binary_search_by_key(&index, |slice| slice.index)
+        let older = self.older.as_deref_mut()?;
+        let place = find(older, index).ok()?;
+        older.get_mut(place)
     }
 
     fn index(&self, moment: Moment) -> u64 {
@@ -158,6 +161,10 @@ impl Window {
             RatePeriod::Day => nanoseconds / slice_nanoseconds(RatePeriod::Day),
         }
     }
+}
+
+fn find(slices: &VecDeque<Slice>, index: u64) -> Result<usize, usize> {
+    slices.binary_search_by_key(&index, |slice| slice.index)
 }
 
 const fn slice_nanoseconds(per: RatePeriod) -> u64 {

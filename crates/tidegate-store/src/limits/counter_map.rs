@@ -25,13 +25,17 @@ const FORGOTTEN_AT_A_TIME: usize = 8;
 const FORGOTTEN_AFTER: Moment = Moment::from_secs(25 * 60 * 60);
 
 /// The counters of one level.
+///
+/// The lock and what every call changes come first, beside the count of those who hold it: threads that count for the same
+/// level take these lines of memory from each other with every call, and should find all they need in few.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Counter {
+    state: Mutex<CounterState>,
     id: u64,
     /// Of which map.
     map: u64,
     scope: Scope,
-    state: Mutex<CounterState>,
 }
 
 /// The counters of a level that callers do not name, kept with it: they are never forgotten, so that nobody needs to look
@@ -41,13 +45,14 @@ pub(super) struct KnownCounter(OnceLock<Arc<Counter>>);
 
 /// What its lock guards.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct CounterState {
-    pub(super) counters: Counters,
     /// Forgotten meanwhile: who found it before that must look again.
     pub(super) is_retired: bool,
+    pub(super) last_used: Moment,
+    pub(super) counters: Counters,
     /// When to ask for its spending again, after that failed.
     pub(super) ask_again_at: Option<Moment>,
-    pub(super) last_used: Moment,
 }
 
 impl Counter {

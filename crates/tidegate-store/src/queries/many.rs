@@ -14,12 +14,9 @@ use crate::{
 /// Measured with SQLite, release build, per entry of a realistic size and with 35 columns, batches of 512: one statement of
 /// 64 rows 3.8 µs of CPU, of 16 rows 4.6 µs, of one row 14 µs (each statement is a round trip to the connection's own
 /// thread), `INSERT … SELECT … FROM json_each(?)` 23 µs (every column searches the JSON again).
-const STATEMENT_ROWS: [usize; 6] = [1_024, 256, 64, 16, 4, 1];
+const STATEMENT_ROWS: [usize; 5] = [256, 64, 16, 4, 1];
 
-/// The most parameters of a statement that SQLite takes (sqlite.org/limits.html); PostgreSQL takes twice as many.
-const MOST_PARAMETERS: usize = 32_766;
-
-type Statements = Vec<(usize, SqlStr)>;
+type Statements = [(usize, SqlStr); STATEMENT_ROWS.len()];
 
 /// An `INSERT` into these columns, in several sizes. Made once for the program.
 pub(crate) struct ManyRows {
@@ -92,10 +89,7 @@ impl ManyRows {
             Kind::Sqlite => &self.sqlite,
             Kind::Postgres => &self.postgres,
         };
-        made.get_or_init(|| {
-            let fits = |rows: &usize| rows * self.columns.len() + self.shared.len() <= MOST_PARAMETERS;
-            STATEMENT_ROWS.into_iter().filter(fits).map(|rows| (rows, self.statement(kind, rows))).collect()
-        })
+        made.get_or_init(|| STATEMENT_ROWS.map(|rows| (rows, self.statement(kind, rows))))
     }
 
     fn statement(&self, kind: Kind, rows: usize) -> SqlStr {

@@ -6,7 +6,7 @@ use super::{JournalFiles, Place, frame, record};
 use crate::ledger::LedgerEntry;
 
 /// What is read at once: a batch of usual records, or some of the largest.
-const READ_BYTES: usize = 8 * frame::MAX_FRAME_BYTES;
+const READ_BYTES: usize = 4 * frame::MAX_FRAME_BYTES;
 
 /// A reader with its buffer and the segment that it has open.
 #[derive(Debug, Default)]
