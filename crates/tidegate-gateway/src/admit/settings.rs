@@ -96,9 +96,9 @@ fn of_member(name: &str, value: Value<'_>) -> Features {
 /// The settings that have the provider use tools by itself, by whatever name: searches, plugins, containers. Not the tools that
 /// are listed as such.
 pub(crate) fn own_tools(document: &Document) -> impl Iterator<Item = (Key<'_>, Value<'_>)> {
-    document.members().filter(|(key, value)| {
-        let name = key.name();
-        !USUAL.contains(&&*name) && of_member(&name, *value).contains(Feature::Tools) && !says_off(*value)
+    let is_usual = |key: &Key<'_>| USUAL.iter().any(|name| key.is(name));
+    document.members().filter(move |(key, value)| {
+        !is_usual(key) && of_member(&key.name(), *value).contains(Feature::Tools) && !says_off(*value)
     })
 }
 

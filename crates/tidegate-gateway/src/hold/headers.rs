@@ -1,5 +1,6 @@
 //! What is left, in response headers: those that OpenAI's and Anthropic's SDKs and their users know.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -12,6 +13,9 @@ use tidegate_wire::Dialect;
 
 /// All values together are mostly shorter.
 const USUAL_VALUES: usize = 128;
+
+/// Numbers whose texts each thread keeps: limits are the same for call after call.
+const KEPT_NUMBERS: usize = 16;
 
 /// The names of the headers about one kind of limit.
 struct Names {
@@ -99,15 +103,14 @@ impl Values {
         remaining: &Remaining,
         reset: impl FnOnce(&mut BytesMut),
     ) {
-        self.put(headers, names.limit, |bytes| put_digits(bytes, remaining.limit));
-        self.put(headers, names.remaining, |bytes| put_digits(bytes, remaining.remaining));
+        headers.insert(names.limit, kept(Number::Plain(remaining.limit)));
+        self.put(headers, names.remaining, |bytes| put_number(bytes, Number::Plain(remaining.remaining)));
         self.put(headers, names.reset, reset);
     }
 
     fn put_budget(&mut self, headers: &mut HeaderMap, limit: NanoDollars, remaining: NanoDollars) {
-        for (name, amount) in [(BUDGET_LIMIT, limit), (BUDGET_REMAINING, remaining)] {
-            self.put(headers, name, |bytes| bytes.extend_from_slice(amount.in_digits().as_str().as_bytes()));
-        }
+        headers.insert(BUDGET_LIMIT, kept(Number::Money(limit)));
+        self.put(headers, BUDGET_REMAINING, |bytes| put_number(bytes, Number::Money(remaining)));
     }
 
     fn put(&mut self, headers: &mut HeaderMap, name: HeaderName, value: impl FnOnce(&mut BytesMut)) {
@@ -115,6 +118,41 @@ impl Values {
         if let Ok(value) = HeaderValue::from_maybe_shared(self.0.split().freeze()) {
             headers.insert(name, value);
         }
+    }
+}
+
+/// What a header says in digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Number {
+    Plain(u64),
+    Money(NanoDollars),
+}
+
+/// A value that has been made for this number before, or a new one.
+fn kept(number: Number) -> HeaderValue {
+    thread_local! {
+        static KEPT: RefCell<Vec<(Number, HeaderValue)>> = const { RefCell::new(Vec::new()) };
+    }
+    KEPT.with_borrow_mut(|kept| {
+        if let Some((_, value)) = kept.iter().find(|(known, _)| *known == number) {
+            return value.clone();
+        }
+        let mut bytes = BytesMut::new();
+        put_number(&mut bytes, number);
+        // Digits and a point are always a header's value.
+        let value = HeaderValue::from_maybe_shared(bytes.freeze()).unwrap_or(HeaderValue::from_static(""));
+        if kept.len() >= KEPT_NUMBERS {
+            kept.remove(0);
+        }
+        kept.push((number, value.clone()));
+        value
+    })
+}
+
+fn put_number(bytes: &mut BytesMut, number: Number) {
+    match number {
+        Number::Plain(number) => put_digits(bytes, number),
+        Number::Money(amount) => bytes.extend_from_slice(amount.in_digits().as_str().as_bytes()),
     }
 }
 
