@@ -6,8 +6,8 @@
 //! the disk: what was written survives the process, though perhaps not a loss of power. The database knows up to which
 //! place it has the entries, so nothing is written twice, and segments before that place are deleted.
 //!
-//! Measured, release build, per entry of 170 bytes: encoding and appending 1.3 µs of CPU, on the request's thread; reading
-//! and decoding 0.7 µs, on the writer's.
+//! Measured under full load, release build, where some six calls are one write: encoding and writing 0.8 µs of CPU a call, on
+//! the request's thread; reading and decoding 0.4 µs, on the writer's.
 //!
 //! - [`files`]: the directory, its lock, its id, the segments in it.
 //! - [`append`]: the end, where entries come in; [`gathering`]: those that wait there to be one write.
