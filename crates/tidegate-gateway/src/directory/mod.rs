@@ -360,17 +360,22 @@ mod tests {
         let secret = KeySecret::generate().unwrap();
         directory.put_key(record(&secret));
         let key = directory.find(&secret.hash()).unwrap();
-        directory.put_team(Team {
+        let blue = |disabled| Team {
             id: TeamId::from("team_1"),
             organization_id: OrganizationId::default_organization(),
             name: "Blue".into(),
             limits: Limits::default(),
             permissions: Permissions::default(),
             margin_millionths: 0,
-            disabled: true,
+            disabled,
             created_at: Timestamp::UNIX_EPOCH,
-        });
-        assert!(key.team.as_ref().unwrap().state.load().is_disabled);
+        };
+        let state = &key.team.as_ref().unwrap().state;
+        for disabled in [false, true, false, true] {
+            directory.put_team(blue(disabled));
+            assert_eq!(state.load().is_disabled, disabled);
+            assert_eq!(state.prohibition().is_some(), disabled, "only who forbids something is asked");
+        }
         let organization = OrganizationId::default_organization();
         assert!(directory.team(&organization, "Blue").is_some());
         assert!(directory.team(&organization, "team_1").is_some());

@@ -41,7 +41,7 @@ const WRITER_PAGE_CACHE_KIB: u32 = 8 * 1024;
 /// The size of a page of a new database. Calls are added at the end: larger pages are fewer to write into the log and from
 /// there into the database, and waste less at their ends than SQLite's usual 4 KiB.
 const PAGE_BYTES: u32 = 8 * 1024;
-/// After so many pages, 16 MiB, the log is brought into the database: a page that was written several times meanwhile is
+/// After so many pages, 16 MiB (of a database with pages of 4 KiB, 8), the log is brought into the database: a page that was written several times meanwhile is
 /// brought there once.
 const CHECKPOINT_PAGES: u32 = 2_048;
 /// The log file is cut back to this size after a long reader has let it grow.

@@ -46,8 +46,8 @@ impl Gathering {
                     return;
                 }
                 if self.groups.len() >= MOST_GROUPS {
-                    let longest = self.groups.remove(0);
-                    self.close(longest);
+                    let oldest = self.groups.remove(0);
+                    self.close(oldest);
                 }
                 self.groups.push(Group::of(call));
             }

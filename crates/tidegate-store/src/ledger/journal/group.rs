@@ -8,7 +8,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::record::{KnownTexts, UsageV1, cut, index, optional};
+use super::record::UsageV1;
+use super::texts::{KnownTexts, cut, index, optional};
 use crate::ledger::{CallId, LedgerEntry, Outcome};
 
 /// The layout of the payload. Like those of [records](super::record) it stays as it is.

@@ -22,6 +22,7 @@ mod read;
 mod record;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 pub(super) use append::Journal;
 pub(super) use files::JournalFiles;

@@ -2,7 +2,7 @@
 
 use std::{fs::File, io};
 
-use super::{JournalFiles, Place, frame, record};
+use super::{JournalFiles, Place, frame, record, texts::KnownTexts};
 use crate::ledger::LedgerEntry;
 
 /// What is read at once: a batch of usual records, or some of the largest.
@@ -13,7 +13,7 @@ const READ_BYTES: usize = 4 * frame::MAX_FRAME_BYTES;
 pub(in crate::ledger) struct JournalReader {
     open: Option<(u64, File)>,
     buffer: Vec<u8>,
-    texts: record::KnownTexts,
+    texts: KnownTexts,
 }
 
 /// What one reading has brought.

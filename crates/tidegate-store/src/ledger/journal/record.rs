@@ -4,22 +4,18 @@
 //! fields. So a layout, once released, stays as it is. For a change, make a `RecordV2` beside it with the next version
 //! number, encode that one, and keep decoding the old.
 
-use std::hash::BuildHasher as _;
-use std::sync::Arc;
-
-use rustc_hash::{FxBuildHasher, FxHashSet};
 use serde::{Deserialize, Serialize, Serializer};
 use tidegate_policy::experiments::{Likeness, Seen};
 use tidegate_wire::Usage;
 use uuid::Uuid;
 
+use super::texts::{KnownTexts, cut, index, optional};
 use super::{frame, group};
 use crate::ledger::{
-    Attempt, AttemptUsage, CacheState, CallId, Exposure, LedgerEntry, MAX_TEXT_BYTES, Outcome, Pair, Tags,
-    Text,
+    Attempt, AttemptUsage, CacheState, CallId, Exposure, LedgerEntry, Outcome, Pair, Tags, Text,
 };
 
-/// The layout that is written for most calls.
+/// The layout that is written for most calls that are not in a [group].
 const VERSION: u8 = 1;
 /// The same with what few calls have behind it: a part in an experiment. Once also attempts that used something for nothing.
 const WITH_MORE: u8 = 2;
@@ -198,7 +194,7 @@ pub(in crate::ledger) fn encode(entry: &LedgerEntry) -> Option<Vec<u8>> {
         bytes_in: entry.bytes_in,
         bytes_out: entry.bytes_out,
     };
-    // Most calls stay readable for an older program.
+    // Nothing is written that an older layout can say as well.
     let exposure = entry.exposure.as_deref().map(ExposureV2::of);
     let left_out = optional(entry.exposure.as_ref().and_then(|exposure| exposure.left_out.as_ref()));
     let service_tier = optional(entry.service_tier.as_ref());
@@ -469,66 +465,5 @@ impl Serialize for AttemptsToWrite<'_> {
 impl Serialize for DroppedToWrite<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.iter().map(|field| cut(field)))
-    }
-}
-
-pub(super) fn index<T: PartialEq>(all: &[T], value: &T) -> Option<u8> {
-    all.iter().position(|known| known == value).and_then(|index| u8::try_from(index).ok())
-}
-
-pub(super) fn optional(value: Option<&Text>) -> Option<&str> {
-    value.map(|value| cut(value))
-}
-
-/// The string, cut at the limit.
-pub(super) fn cut(whole: &str) -> &str {
-    let mut end = whole.len().min(MAX_TEXT_BYTES);
-    while !whole.is_char_boundary(end) {
-        end -= 1;
-    }
-    whole.get(..end).unwrap_or_default()
-}
-
-/// Texts that were read lately: the calls of a batch say mostly the same, and need not each have a copy of their own. Who
-/// groups calls relies on that: a text that many calls of a batch share lies in one place.
-#[derive(Debug, Default)]
-pub(in crate::ledger) struct KnownTexts {
-    /// Words, names of models and what else there is little of.
-    common: FxHashSet<Arc<str>>,
-    /// Who called: perhaps very many, who must not push out the others.
-    callers: Vec<Option<Arc<str>>>,
-}
-
-impl KnownTexts {
-    /// More are not remembered, and begin anew. Model names come from callers, who may make them up.
-    const MOST_COMMON: usize = 1_024;
-    /// Those who call at the same time, one in each place.
-    const CALLERS: usize = 256;
-
-    pub(super) fn text(&mut self, value: &str) -> Text {
-        if let Some(known) = self.common.get(value) {
-            return Text::Shared(Arc::clone(known));
-        }
-        if self.common.len() >= Self::MOST_COMMON {
-            self.common.clear();
-        }
-        let new: Arc<str> = value.into();
-        self.common.insert(Arc::clone(&new));
-        Text::Shared(new)
-    }
-
-    pub(super) fn optional(&mut self, value: Option<&str>) -> Option<Text> {
-        value.map(|value| self.text(value))
-    }
-
-    pub(super) fn caller(&mut self, value: Option<&str>) -> Option<Text> {
-        let value = value?;
-        self.callers.resize(Self::CALLERS, None);
-        let place = usize::try_from(FxBuildHasher.hash_one(value)).unwrap_or(0) % Self::CALLERS;
-        let known = self.callers.get_mut(place)?;
-        match known {
-            Some(known) if **known == *value => Some(Text::Shared(Arc::clone(known))),
-            _ => Some(Text::Shared(Arc::clone(known.insert(value.into())))),
-        }
     }
 }

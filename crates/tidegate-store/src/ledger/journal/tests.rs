@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tidegate_policy::experiments::{Likeness, Seen};
 use tidegate_wire::Usage;
 
-use super::{Journal, JournalFiles, JournalReader, Place, Record, encode, frame, record};
+use super::{Journal, JournalFiles, JournalReader, Place, Record, encode, frame, record, texts::KnownTexts};
 use crate::{
     error::StoreError,
     ledger::{Attempt, AttemptUsage, CacheState, CallId, Exposure, LedgerEntry, Outcome, Pair, Tags},
@@ -232,7 +232,7 @@ proptest! {
         for version in 0..=4 {
             let frame = frame::Frame { version, payload: &garbage, bytes: 0 };
             let mut found = Vec::new();
-            let count = record::decode_frame(&frame, &mut record::KnownTexts::default(), &mut found);
+            let count = record::decode_frame(&frame, &mut KnownTexts::default(), &mut found);
             prop_assert_eq!(count.unwrap_or(0), found.len());
         }
     }
@@ -543,7 +543,7 @@ fn the_largest_call_has_room_in_a_record() {
     };
     let bytes = encode(&largest).unwrap();
     let frame = frame::first(&bytes).unwrap();
-    let found = record::decode(frame.version, frame.payload, &mut record::KnownTexts::default()).unwrap();
+    let found = record::decode(frame.version, frame.payload, &mut KnownTexts::default()).unwrap();
     assert_eq!(found.model.unwrap().len(), 512);
     assert_eq!(found.tags, largest.tags);
 }
@@ -572,7 +572,7 @@ fn a_record_of_any_layout_is_read_for_ever() {
             .collect();
         let frame = frame::first(&bytes).unwrap();
         let mut found = Vec::new();
-        record::decode_frame(&frame, &mut record::KnownTexts::default(), &mut found).unwrap();
+        record::decode_frame(&frame, &mut KnownTexts::default(), &mut found).unwrap();
         assert_eq!(found, expected, "layout {}", frame.version);
     }
 }
